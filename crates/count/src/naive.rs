@@ -1,0 +1,170 @@
+//! The judge: a recount with plain sets and maps that shares no code with the fold.
+//!
+//! It takes records one by one in slot order, keeps everything for ever and compares times only
+//! where a horizon of the policy says so. It is slow and large, and so simple that it can be read
+//! beside the promises. Words ([`Policy`], [`Totals`], [`Record`]) are shared, decisions are not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reckon_event::{Fact, Kind, Micros, Reason, Record, Timestamp, Verdict};
+
+use crate::{Policy, Totals};
+
+/// What the recount sums by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    /// Key of the ad.
+    pub ad_key: u64,
+    /// The minute it happened in, as minutes since 1970.
+    pub minute: i64,
+    /// What happened.
+    pub kind: Kind,
+    /// What it is worth.
+    pub verdict: Verdict,
+}
+
+/// What stands on a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Number of records.
+    pub count: u64,
+    /// Price of the counted clicks, by whatever currency they are in.
+    pub spend: Micros,
+}
+
+/// A recount in progress.
+#[derive(Clone, Debug, Default)]
+pub struct Recount {
+    /// How many records got which verdict.
+    pub totals: Totals,
+    /// The sums.
+    pub lines: BTreeMap<Line, Sum>,
+    slots: BTreeMap<u16, Memory>,
+}
+
+/// Everything ever seen in one slot.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    clock: Timestamp,
+    /// By appender: its highest number, and the clock at that record.
+    appenders: BTreeMap<u64, (u64, Timestamp)>,
+    minted: BTreeSet<(u32, u32, u32, Kind)>,
+    opaque: BTreeMap<String, (Timestamp, u64)>,
+    unsigned: BTreeMap<String, Timestamp>,
+}
+
+impl Recount {
+    /// Judges one record; `None` for one that is not counted at all.
+    pub fn take(&mut self, record: &Record<'_>, policy: &Policy) -> Option<Verdict> {
+        let memory = self.slots.entry(record.slot.number()).or_default();
+        if memory.has_seen_append(record, policy) {
+            self.totals.redelivered += 1;
+            return None;
+        }
+        if record.kind == Kind::Control || record.kind == Kind::Prediction {
+            self.totals.skipped += 1;
+            return None;
+        }
+        memory.clock = memory.clock.max(record.received);
+        let verdict = memory.judge(record, policy);
+        self.totals.add(record.kind, verdict, 1);
+        if record.kind != Kind::Adjustment {
+            self.add_line(record, verdict);
+        }
+        Some(verdict)
+    }
+
+    fn add_line(&mut self, record: &Record<'_>, verdict: Verdict) {
+        let minute = record.happened.0.div_euclid(Timestamp::MINUTE);
+        let line = Line { ad_key: record.ad_key, minute, kind: record.kind, verdict };
+        let sum = self.lines.entry(line).or_default();
+        sum.count += 1;
+        if record.kind == Kind::Click && verdict == Verdict::Counted {
+            sum.spend += record.price;
+        }
+    }
+}
+
+impl Memory {
+    fn has_seen_append(&mut self, record: &Record<'_>, policy: &Policy) -> bool {
+        if record.id.appender == 0 && record.id.sequence == 0 {
+            return false;
+        }
+        if let Some(&(highest, at)) = self.appenders.get(&record.id.appender) {
+            let is_remembered = self.clock.0 - at.0 < policy.appender_horizon;
+            if is_remembered && record.id.sequence <= highest {
+                return true;
+            }
+        }
+        self.appenders.insert(record.id.appender, (record.id.sequence, self.clock));
+        false
+    }
+
+    fn judge(&mut self, record: &Record<'_>, policy: &Policy) -> Verdict {
+        let exposure = [Kind::Impression, Kind::View, Kind::Click].contains(&record.kind);
+        let minted = record.claims.filter(|_| exposure).map(|claims| claims.impression);
+        if let Some(id) = minted {
+            let hour_ends = (i64::from(id.hour) + 1) * Timestamp::HOUR;
+            if hour_ends <= self.clock.0 - policy.minted_horizon {
+                return Verdict::Expired;
+            }
+        }
+        if record.outcome == Verdict::Unsigned && record.facts.has(Fact::UnsignedCounts) {
+            return self.judge_unsigned(record, policy);
+        }
+        if record.outcome != Verdict::Counted {
+            return record.outcome;
+        }
+        match minted {
+            Some(id) if self.minted.insert((id.incarnation, id.hour, id.sequence, record.kind)) => {
+                Verdict::Counted
+            }
+            Some(_) => Verdict::Duplicate,
+            None => self.judge_opaque(record, exposure, policy),
+        }
+    }
+
+    fn judge_unsigned(&mut self, record: &Record<'_>, policy: &Policy) -> Verdict {
+        let who = match record.user.0 {
+            0 => format!("address {} {}", record.ip_tag, record.agent_key),
+            user => format!("user {user}"),
+        };
+        let key = format!("{} {:?} {} {who}", record.tenant.0, record.kind, record.ad_key);
+        match self.unsigned.get(&key) {
+            Some(at) if self.clock.0 - at.0 < policy.unsigned_window => {
+                Verdict::Invalid(Reason::DoubleClick)
+            }
+            _ => {
+                self.unsigned.insert(key, self.clock);
+                Verdict::Counted
+            }
+        }
+    }
+
+    fn judge_opaque(&mut self, record: &Record<'_>, exposure: bool, policy: &Policy) -> Verdict {
+        let Some(id) = opaque_text(record) else { return Verdict::Counted };
+        let kind = if exposure { None } else { Some(record.kind) };
+        let key = format!("{kind:?} {} {:?} {id}", record.tenant.0, record.source);
+        match self.opaque.get(&key) {
+            Some(&(first, digest)) if self.clock.0 - first.0 < policy.opaque_horizon => {
+                if digest == record.payload_digest { Verdict::Duplicate } else { Verdict::Conflict }
+            }
+            _ => {
+                self.opaque.insert(key, (record.received, record.payload_digest));
+                Verdict::Counted
+            }
+        }
+    }
+}
+
+/// An id that is not minted, written out in its scope.
+fn opaque_text(record: &Record<'_>) -> Option<String> {
+    let Record { install_id, session_id, event_id, user, .. } = record;
+    if let Some(number) = record.session_sequence
+        && !install_id.is_empty()
+        && !session_id.is_empty()
+    {
+        return Some(format!("session {install_id:?} {session_id:?} {number}"));
+    }
+    (!event_id.is_empty()).then(|| format!("event {} {event_id:?}", user.0))
+}
