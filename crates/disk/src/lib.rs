@@ -8,9 +8,19 @@
 //! them; a name is durable after [`Disk::sync_dir`] on its folder; a failed sync says nothing about
 //! what reached the disk and must never be retried on the same handle.
 
+use std::any::Any;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+mod real;
+mod sim;
+mod temp;
+
+pub use real::RealDisk;
+pub use sim::{SECTOR_BYTES, SimDisk};
+pub use temp::TempDir;
 
 /// How [`Disk::open`] treats a file that is there, or is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +39,8 @@ pub enum Open {
 pub trait File: Send + Sync {
     /// Reads up to `buf.len()` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes all of `buf` at `offset`, growing the file with zeros where needed.
+    /// Writes all of `buf` at `offset`, growing the file with zeros where needed. After an error any
+    /// part of it may have been written.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Cuts or grows the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
@@ -44,13 +55,28 @@ pub trait File: Send + Sync {
     }
 }
 
+/// Holds a lock on a file for as long as it lives; a crash lets go of it.
+pub struct Lock(#[expect(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>);
+
+impl Lock {
+    fn new(held: impl Any + Send + Sync) -> Self {
+        Lock(Box::new(held))
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lock")
+    }
+}
+
 /// A tree of files. Paths are taken as given; the simulated disk treats them as keys.
 pub trait Disk: Send + Sync {
     /// Opens one file.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
     /// The files and folders directly inside `dir`, sorted by name; an absent folder is empty.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
-    /// Makes a folder and its parents.
+    /// Makes a folder and its parents; the names of those it made are durable when it returns.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Replaces `to` by `from` in one step.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -58,6 +84,9 @@ pub trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes `path` where it is missing and locks it for this holder alone;
+    /// [`io::ErrorKind::WouldBlock`] where another holds it, in this process or another.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
 }
 
 /// Reads a whole file; `None` where there is none.
