@@ -1,0 +1,131 @@
+//! The edge: where an event is opened, stamped, judged by what it says of itself, and logged.
+//!
+//! Nothing here counts. The edge decides one thing a record: the outcome of step 1 (a token that does
+//! not open, a robot, a prefetch ...), and writes it into the record together with the facts and the
+//! versions of the lists that led to it. Counting reads the log and needs no key and no list.
+
+mod agents;
+mod batch;
+mod click;
+mod incoming;
+mod judge;
+mod query;
+mod serve;
+mod spool;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use reckon_event::{Record, TenantId};
+use reckon_eventlog::{EventLog, Outcome, partition_of};
+
+pub use agents::{Agents, device_of};
+pub use batch::{Authority, BatchAnswer, BatchError, Rejected, ingest};
+pub use click::{Landing, Redirect, click, pixel};
+pub use incoming::{Consent, Text};
+pub use judge::{Source, Thresholds, Visitor};
+pub use query::{Query, parameter};
+pub use serve::{AdRequest, ServedAd, serve};
+pub use spool::Spool;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::mint::Minter;
+use crate::secrets::Secrets;
+
+/// What the edge may do, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Thresholds of step 1.
+    pub thresholds: Thresholds,
+    /// Unsigned clicks count, one a person and ad.
+    pub unsigned_counts: bool,
+    /// How long a redirect waits for the log.
+    pub wait_max: Duration,
+    /// Client times further ahead are set to the receive time, in microseconds.
+    pub future_skew_us: i64,
+    /// Client times further back are refused, in microseconds.
+    pub age_us_max: i64,
+    /// The most events of one batch.
+    pub batch_events_max: usize,
+    /// The outer bound sealed in a token, in microseconds after minting.
+    pub expiry_us: i64,
+    /// Version of the rules above, as records carry it.
+    pub rules_version: u32,
+}
+
+/// What became of events at the edge, for `/metrics`.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Events that were acknowledged as durable.
+    pub logged: AtomicU64,
+    /// Clicks and pixels answered without being durable.
+    pub degraded: AtomicU64,
+    /// Events that were lost: neither logged nor kept by their sender.
+    pub unlogged: AtomicU64,
+    /// Events of batches that were refused, each told to its sender.
+    pub rejected: AtomicU64,
+}
+
+/// Everything an event needs on its way into the log.
+pub struct Edge {
+    /// Tells the receive time.
+    pub clock: Arc<Clock>,
+    /// Opens and seals.
+    pub secrets: Secrets,
+    /// Knows ads and prices.
+    pub catalog: Arc<Catalog>,
+    /// Mints ids.
+    pub minter: Minter,
+    /// Knows robots.
+    pub agents: Agents,
+    /// Where events become durable.
+    pub log: Arc<dyn EventLog>,
+    /// Where clicks wait for a broken log.
+    pub spool: Arc<Spool>,
+    /// What the configuration allows.
+    pub policy: Policy,
+    /// What became of events.
+    pub meters: Arc<Meters>,
+}
+
+impl Edge {
+    /// The tenant of requests that name none.
+    pub const fn open_tenant(&self) -> TenantId {
+        TenantId::DEFAULT
+    }
+
+    /// Logs one record. True once it is durable; false when it had to be spooled, or the log did not
+    /// answer in time (it may still become durable, but nobody was told so).
+    async fn log_one(&self, record: &Record<'_>) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let mut bytes = Vec::with_capacity(320);
+        record.encode(&mut bytes);
+        let partition = partition_of(record.slot, self.log.partitions());
+        let mut receipt = self.log.append(partition, &bytes, 1);
+        let outcome = tokio::time::timeout(self.policy.wait_max, &mut receipt).await;
+        match outcome {
+            Ok(Outcome::Durable(_)) => {
+                self.meters.logged.fetch_add(1, Relaxed);
+                true
+            }
+            Ok(outcome) => {
+                self.meters.degraded.fetch_add(1, Relaxed);
+                self.spool.keep(partition, bytes, outcome, receipt.first());
+                false
+            }
+            Err(_elapsed) => {
+                self.meters.degraded.fetch_add(1, Relaxed);
+                let spool = Arc::clone(&self.spool);
+                tokio::spawn(async move {
+                    let first = receipt.first();
+                    let outcome = receipt.await;
+                    spool.keep(partition, bytes, outcome, first);
+                });
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The HTTP interface: doors, routes, and what every answer has in common.
+
+pub mod auth;
+pub mod body;
+pub mod catalog;
+pub mod door;
+pub mod events;
+pub mod health;
+pub mod keys;
+pub mod listen;
+pub mod live;
+pub mod metrics;
+pub mod openapi;
+pub mod problem;
+pub mod replay;
+pub mod scrape;
+pub mod serve;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use axum::response::Response;
+use tower::ServiceExt;
+
+pub use auth::Gate;
+pub use problem::Problem;
+
+use crate::app::App;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The address at the other end of the connection; in the extensions of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// All routes of the public interface but the doors. Each module tells its own.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .merge(events::routes())
+        .merge(serve::routes())
+        .merge(catalog::routes())
+        .merge(keys::routes())
+        .merge(metrics::routes())
+        .merge(live::routes())
+        .merge(health::routes())
+        .merge(openapi::routes())
+        .merge(scrape::routes())
+        .fallback(|| async { Problem::not_found("there is no such path; GET /openapi.json lists them all") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path is there, the method is not")
+        })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), replay::idempotent))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(app)
+}
+
+/// Answers one request: at a door, or by a route; errors become problems with the request's id.
+pub async fn handle(app: &App, router: &Router, mut request: Request<Body>, peer: IpAddr) -> Response {
+    let door = door::door(request.uri().path());
+    let answered = match door {
+        Some(kind) => door::answer(app, kind, &request, peer).await,
+        None => {
+            let request_id = request_id(request.headers());
+            request.extensions_mut().insert(Peer(peer));
+            let Ok(response) = router.clone().oneshot(request).await;
+            return with_request_id(response, &request_id);
+        }
+    };
+    match answered {
+        Ok(response) => response,
+        Err(problem) => problem.render(&request_id(request.headers())),
+    }
+}
+
+/// Renders problems, and errors that the framework made by itself, and names the request.
+fn with_request_id(mut response: Response, request_id: &str) -> Response {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let headers = std::mem::take(response.headers_mut());
+        response = problem.render(request_id);
+        response.headers_mut().extend(headers);
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The client's id for the request where it sent a good one, else one of our own.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given.and_then(|text| reckon_event::valid_name(text).ok()) {
+        Some(text) => text.to_owned(),
+        None => format!("{:016x}", rand::random::<u64>()),
+    }
+}
+
+/// Extracts the body as JSON of a known shape; the error names the field.
+pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        let is_shape = error.inner().is_data() && path != ".";
+        Problem::malformed(if is_shape { format!("{path}: {message}") } else { format!("body: {message}") })
+    })?;
+    reader.end().map_err(|error| Problem::malformed(format!("body: {error}")))?;
+    Ok(value)
+}
