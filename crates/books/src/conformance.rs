@@ -1,0 +1,1 @@
+//! What every engine of the books promises, one function a promise.

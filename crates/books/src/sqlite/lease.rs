@@ -1,0 +1,36 @@
+//! Leases in SQLite: one statement, synced by its commit before the number is answered.
+
+use async_trait::async_trait;
+use reckon_event::Timestamp;
+use sqlx::Row;
+
+use super::SqliteBooks;
+use super::key::read_u32;
+use crate::books::Leases;
+use crate::check;
+use crate::error::{Error, ErrorKind};
+
+#[async_trait]
+impl Leases for SqliteBooks {
+    async fn lease(&self, name: &str, now: Timestamp) -> Result<u32, Error> {
+        check::id("name", name)?;
+        let mut transaction = self.write().await?;
+        let row = sqlx::query(
+            "INSERT INTO leases (name, number, leased_at) VALUES (?, 1, ?) \
+             ON CONFLICT (name) DO UPDATE SET \
+               number = leases.number + 1, leased_at = excluded.leased_at \
+             WHERE leases.number < 4294967295 \
+             RETURNING number",
+        )
+        .bind(name)
+        .bind(now.0)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(row) = row else {
+            let message = format!("every number of lease `{name}` has been given out");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        };
+        transaction.commit().await?;
+        read_u32(row.try_get(0)?, "lease")
+    }
+}
