@@ -178,12 +178,14 @@ fn decode(text: &str) -> Result<[u8; TOKEN_BYTES], TokenError> {
 }
 
 impl Claims {
-    /// Is the token this tenant's, and not yet expired when the server received it?
-    pub fn judge(&self, tenant: TenantId, received: Timestamp) -> Result<(), TokenError> {
+    /// Is the token this tenant's, and not yet expired when the server received it? `age_us_max` is
+    /// what the source may take: a redirect less than a phone's batch. The sealed outer bound holds
+    /// for both.
+    pub fn judge(&self, tenant: TenantId, received: Timestamp, age_us_max: i64) -> Result<(), TokenError> {
         if self.tenant != tenant {
             return Err(TokenError::ForeignTenant);
         }
-        if received >= self.expires_at {
+        if received >= self.expires_at || received.since(self.issued_at) >= age_us_max {
             return Err(TokenError::Expired);
         }
         Ok(())

@@ -1,0 +1,38 @@
+# The only entry for people and for CI. Each target installs what it needs: a fresh machine passes.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+.PHONY: demo test build check bench engines-test
+
+# The whole system on a temporary folder, a generated day of traffic, and the proof of its figures.
+demo: build
+	$(TARGET)/release/reckon demo
+
+# Everything that CI runs.
+test: setup
+	cargo test --workspace --locked
+
+build: setup
+	cargo build --release --locked
+
+# What a change must pass before it is committed.
+check: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+# Figures beside their peers, in one run; the peers are installed outside the build.
+bench: build
+	bash bench/run.sh
+
+# The conformance suites against real servers. The engines of this build are all embedded, so the
+# suites run against the embedded ones only.
+engines-test: setup
+	cargo test --workspace --locked conformance
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: setup
+setup:
+	@bash deploy/setup.sh
