@@ -6,8 +6,6 @@
 //! ends at its highest id, and spare capacity is an eighth instead of a doubling. The example
 //! `fold_speed` prints both figures.
 
-use std::mem::size_of;
-
 use crate::FormatError;
 use crate::wire::{Reader, put_varint};
 
@@ -171,7 +169,7 @@ fn make_room<T>(items: &mut Vec<T>, more: usize) {
 
 fn is_better_dense(lows: &[u16]) -> bool {
     let words = lows.last().map_or(0, |&last| usize::from(last >> 6) + 1);
-    lows.len() * size_of::<u16>() > words * size_of::<u64>()
+    size_of_val(lows) > words * size_of::<u64>()
 }
 
 fn to_dense(lows: &[u16]) -> Vec<u64> {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use reckon_event::{Cell, Claims, Deltas, Fact, Kind, Measure, Position, Reason, Record, Verdict};
 
 use crate::slot::{PersonAd, SlotState, lane};
-use crate::{Asked, FirstCopy, OpaqueKey, Policy, State};
+use crate::{Asked, FirstCopy, OpaqueKey, Policy, State, Totals};
 
 /// What follows from a batch.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Folded {
     pub deltas: Deltas,
     /// The opaque ids whose first copy stands in this batch, to be remembered by the caller.
     pub new_ids: Vec<(OpaqueKey, FirstCopy)>,
+    /// How many records got which verdict.
+    pub totals: Totals,
 }
 
 /// Judges a batch and moves the state on.
@@ -48,31 +50,42 @@ pub fn fold(
         let slot = state.slot_mut(record.slot);
         let judged = judge(slot, record, *position, asked.as_ref(), &mut firsts, policy);
         slot.is_changed = true;
-        let verdict = match judged {
-            Judged::Redelivered => {
-                slot.totals.redelivered += 1;
-                None
-            }
-            Judged::Skipped => {
-                slot.totals.skipped += 1;
-                None
-            }
-            Judged::Is(verdict) => {
-                slot.totals.add(record.kind, verdict, 1);
-                add_cell(&mut folded.deltas, &mut names, record, verdict);
-                Some(verdict)
-            }
-        };
+        slot.totals.note(record.kind, judged);
+        folded.totals.note(record.kind, judged);
+        let verdict = judged.verdict();
+        if let Some(verdict) = verdict {
+            add_cell(&mut folded.deltas, &mut names, record, verdict);
+        }
         folded.verdicts.push(verdict);
     }
     folded.new_ids = firsts.in_order;
     folded
 }
 
+#[derive(Clone, Copy)]
 enum Judged {
     Redelivered,
     Skipped,
     Is(Verdict),
+}
+
+impl Judged {
+    const fn verdict(self) -> Option<Verdict> {
+        match self {
+            Judged::Is(verdict) => Some(verdict),
+            Judged::Redelivered | Judged::Skipped => None,
+        }
+    }
+}
+
+impl Totals {
+    fn note(&mut self, kind: Kind, judged: Judged) {
+        match judged {
+            Judged::Redelivered => self.redelivered += 1,
+            Judged::Skipped => self.skipped += 1,
+            Judged::Is(verdict) => self.add(kind, verdict, 1),
+        }
+    }
 }
 
 fn judge(

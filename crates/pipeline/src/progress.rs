@@ -1,0 +1,114 @@
+//! How far a pipeline is, for whoever waits for it or shows it.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reckon_count::Totals;
+use reckon_event::Timestamp;
+
+use crate::OpaqueStats;
+
+/// Whether it goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// It takes epochs.
+    #[default]
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// It cannot go on, for this reason; the log goes on without it.
+    Failed(String),
+}
+
+/// How far it is at one moment, after a whole epoch.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The cut: by partition, the offset behind the last record that every subscriber has.
+    pub position: Vec<u64>,
+    /// By partition, the offset behind the last record that was durable in the log at that moment.
+    pub log_end: Vec<u64>,
+    /// By partition, the offset below which nothing will be read again by this pipeline.
+    pub retirable: Vec<u64>,
+    /// By partition, the highest receive time of a counted record.
+    pub received: Vec<Option<Timestamp>>,
+    /// How many records got which verdict since the log began.
+    pub totals: Totals,
+    /// The last epoch that every subscriber has.
+    pub epoch: u64,
+    /// The epoch of the newest checkpoint.
+    pub checkpoint: u64,
+    /// The counter's lease.
+    pub generation: u32,
+    /// The set of opaque ids.
+    pub opaque: OpaqueStats,
+    /// Bytes the fold remembers on the heap, as of the newest checkpoint.
+    pub state_bytes: u64,
+    /// How often a subscriber had to be given an epoch again.
+    pub retries: u64,
+    /// What went wrong last, whether or not it was overcome.
+    pub last_error: Option<String>,
+    /// Whether it goes on.
+    pub status: Status,
+}
+
+impl Snapshot {
+    /// How far it is behind the log, as the sum of offsets over its partitions.
+    pub fn lag(&self) -> u64 {
+        self.log_end.iter().zip(&self.position).map(|(end, at)| end.saturating_sub(*at)).sum()
+    }
+
+    fn has_reached(&self, cut: &[u64]) -> bool {
+        cut.len() <= self.position.len() && cut.iter().zip(&self.position).all(|(to, at)| at >= to)
+    }
+}
+
+/// Why a wait has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Every subscriber has everything below the cut.
+    Yes,
+    /// The time is over.
+    TimedOut,
+    /// The pipeline has stopped or failed before it got there.
+    Ended,
+}
+
+/// The latest [`Snapshot`], shared.
+#[derive(Debug, Default)]
+pub struct Progress {
+    latest: Mutex<Arc<Snapshot>>,
+    changed: Condvar,
+}
+
+impl Progress {
+    /// The latest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.lock())
+    }
+
+    /// Blocks until the position of every partition is at least that of `cut`.
+    pub fn wait_until(&self, cut: &[u64], timeout: Duration) -> Reached {
+        let waits = |latest: &mut Arc<Snapshot>| {
+            !latest.has_reached(cut) && latest.status == Status::Running
+        };
+        let deadline = timeout.min(Duration::from_secs(1 << 30));
+        let (latest, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), deadline, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        match (latest.has_reached(cut), &latest.status) {
+            (true, _) => Reached::Yes,
+            (false, Status::Running) => Reached::TimedOut,
+            (false, _) => Reached::Ended,
+        }
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(Arc::make_mut(&mut self.lock()));
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Snapshot>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
