@@ -21,8 +21,7 @@ impl TempDir {
     /// Where the system's temporary folder cannot be written: no test can go on then.
     pub fn new(label: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("reckon-{label}-{}-{number}", process::id()));
+        let path = std::env::temp_dir().join(format!("reckon-{label}-{}-{number}", process::id()));
         // A folder of that name can only be left over from a dead process with the same id.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("the system's temporary folder can be written");

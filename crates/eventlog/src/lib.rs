@@ -14,7 +14,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use reckon_event::{RecordId, Slot};
+use reckon_event::Slot;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod disk;
+mod receipt;
+
+pub use disk::{DiskLog, Error, LaneHealth, LaneRecovery, Options, Recovery};
+pub use receipt::{Completion, Receipt};
 
 /// What has happened to the bytes when an append is answered "durable".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
