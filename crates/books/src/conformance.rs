@@ -1,1 +1,0 @@
-//! What every engine of the books promises, one function a promise.
