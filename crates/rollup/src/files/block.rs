@@ -1,0 +1,193 @@
+//! Blocks: some thousand sorted rows as columns.
+//!
+//! ```text
+//!   length u32 * 13 | column * 13        tenant ad campaign region device placement position
+//!                                        kind verdict currency bucket count spend
+//! ```
+//!
+//! Buckets are counted in panes from the start of the run's span; counts and spends are zigzag
+//! numbers. A question decodes only the columns it looks at.
+
+use reckon_event::Measure;
+
+use super::column;
+use super::row::{CURRENCY_CODES, Key, Row};
+use super::wire::Reader;
+
+/// The most rows in a block.
+pub(super) const BLOCK_ROWS: usize = 2_048;
+
+const COLUMNS: usize = 13;
+
+/// What all rows of a run have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    /// The second buckets are counted from.
+    pub start: i64,
+    /// Seconds in a bucket.
+    pub pane_seconds: i64,
+}
+
+impl Grid {
+    fn bucket(self, second: i64) -> u64 {
+        let bucket = (second - self.start) / self.pane_seconds;
+        u64::try_from(bucket).expect("rows lie in their run's span")
+    }
+
+    fn second(self, bucket: u64) -> Option<i64> {
+        i64::try_from(bucket).ok()?.checked_mul(self.pane_seconds)?.checked_add(self.start)
+    }
+}
+
+/// Which columns are decoded; the others read as 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted(u16);
+
+impl Wanted {
+    pub(super) const ALL: Wanted = Wanted((1 << COLUMNS) - 1);
+
+    /// The columns without those of dimensions that `wanted` says no to, by their place among ad,
+    /// campaign, region, device, placement, position.
+    pub(super) fn dimensions(wanted: [bool; 6]) -> Self {
+        let unwanted = (0..6).filter(|&at| !wanted[at]).map(|at| 1 << (at + 1));
+        Wanted(Self::ALL.0 & !unwanted.fold(0, |all, bit: u16| all | bit))
+    }
+
+    const fn has(self, column: usize) -> bool {
+        self.0 >> column & 1 == 1
+    }
+}
+
+fn words(row: &Row, grid: Grid) -> [u64; COLUMNS] {
+    let Row { key, measure } = row;
+    [
+        u64::from(key.tenant),
+        key.ad,
+        key.campaign,
+        key.region,
+        key.device,
+        key.placement,
+        u64::from(key.position),
+        u64::from(key.kind),
+        u64::from(key.verdict),
+        u64::from(key.currency),
+        grid.bucket(key.second),
+        zigzag(measure.count),
+        zigzag(measure.spend),
+    ]
+}
+
+/// Appends the block of `rows`, of which there is at least one.
+pub(super) fn encode(rows: &[Row], grid: Grid, out: &mut Vec<u8>) {
+    let mut columns: [Vec<u64>; COLUMNS] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
+    for row in rows {
+        for (column, word) in columns.iter_mut().zip(words(row, grid)) {
+            column.push(word);
+        }
+    }
+    let lengths = out.len();
+    out.resize(lengths + COLUMNS * 4, 0);
+    for (at, values) in columns.iter().enumerate() {
+        let start = out.len();
+        column::encode(values, out);
+        let length = u32::try_from(out.len() - start).expect("a column of a block is small");
+        out[lengths + at * 4..][..4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// A decoded block; used again for the next one, so that scans do not allocate.
+#[derive(Default)]
+pub(super) struct Block {
+    columns: [Vec<u64>; COLUMNS],
+    rows: usize,
+}
+
+impl Block {
+    /// Decodes `rows` rows; `None` where the bytes are not such a block.
+    pub(super) fn decode(&mut self, bytes: &[u8], rows: usize, wanted: Wanted) -> Option<()> {
+        self.rows = rows;
+        let mut reader = Reader::new(bytes);
+        let mut lengths = Reader::new(reader.bytes(COLUMNS * 4)?);
+        for (at, column) in self.columns.iter_mut().enumerate() {
+            let mut part = Reader::new(reader.bytes(lengths.u32()? as usize)?);
+            column.clear();
+            if wanted.has(at) {
+                column::decode(&mut part, rows, column)?;
+                part.is_empty().then_some(())?;
+            } else {
+                column.resize(rows, 0);
+            }
+        }
+        reader.is_empty().then_some(())
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// One row; `None` where a number does not fit its field.
+    #[inline]
+    pub(super) fn row(&self, at: usize, grid: Grid) -> Option<Row> {
+        let word = |column: usize| self.columns[column][at];
+        let key = Key {
+            tenant: u32::try_from(word(0)).ok()?,
+            ad: word(1),
+            campaign: word(2),
+            region: word(3),
+            device: word(4),
+            placement: word(5),
+            position: u16::try_from(word(6)).ok()?,
+            kind: u8::try_from(word(7)).ok()?,
+            verdict: u8::try_from(word(8)).ok()?,
+            currency: u16::try_from(word(9)).ok().filter(|code| *code < CURRENCY_CODES)?,
+            second: grid.second(word(10))?,
+        };
+        Some(Row { key, measure: Measure { count: unzigzag(word(11)), spend: unzigzag(word(12)) } })
+    }
+}
+
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+const fn unzigzag(word: u64) -> i64 {
+    (word >> 1).cast_signed() ^ -((word & 1).cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_numbers_of_small_size_are_small() {
+        for (value, word) in
+            [(0, 0), (-1, 1), (1, 2), (i64::MAX, u64::MAX - 1), (i64::MIN, u64::MAX)]
+        {
+            assert_eq!((zigzag(value), unzigzag(word)), (word, value));
+        }
+    }
+
+    #[test]
+    fn blocks_read_back() {
+        let grid = Grid { start: 600, pane_seconds: 60 };
+        let rows: Vec<Row> = (0..2_000)
+            .map(|n: u16| Row {
+                key: Key {
+                    tenant: 1,
+                    ad: u64::from(n / 9).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                    position: n % 9,
+                    second: 600 + 60 * i64::from(n % 7),
+                    ..Key::default()
+                },
+                measure: Measure { count: i64::from(n) - 1_000, spend: -i64::from(n % 3) },
+            })
+            .collect();
+        let mut bytes = Vec::new();
+        encode(&rows, grid, &mut bytes);
+        let mut block = Block::default();
+        block.decode(&bytes, rows.len(), Wanted::ALL).expect("a block");
+        let read: Vec<Row> =
+            (0..block.len()).map(|at| block.row(at, grid).expect("a row")).collect();
+        assert_eq!(read, rows);
+    }
+}

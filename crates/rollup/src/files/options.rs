@@ -1,0 +1,224 @@
+//! What the store is told at its start: which cubes it keeps, for how long, within which bounds.
+//!
+//! Cubes are declared, never guessed: each costs a sorted copy of what it keeps, and a question that
+//! no cube can answer exactly is refused with the name of what to declare. Kind, verdict and currency
+//! are in the key of every cube, so any metric can be had from any of them.
+
+use crate::{BrokenKind, Dimension, Error};
+
+/// A set of the dimensions a cube keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Dimensions(u8);
+
+/// The dimensions a cube may keep, in the order of its keys. A verdict is always kept.
+const KEPT: [(Dimension, &str); 6] = [
+    (Dimension::Ad, "ad"),
+    (Dimension::Campaign, "campaign"),
+    (Dimension::Region, "region"),
+    (Dimension::Device, "device"),
+    (Dimension::Placement, "placement"),
+    (Dimension::Position, "position"),
+];
+
+impl Dimensions {
+    /// None: one row a bucket, kind, verdict and currency.
+    pub const NONE: Dimensions = Dimensions(0);
+    /// All six.
+    pub const ALL: Dimensions = Dimensions(0b11_1111);
+
+    /// The set of these. [`Dimension::Reason`] is kept by every cube and changes nothing.
+    pub fn of(dimensions: &[Dimension]) -> Self {
+        dimensions.iter().fold(Self::NONE, |set, &dimension| set.with(dimension))
+    }
+
+    /// The set with one more.
+    #[must_use]
+    pub const fn with(self, dimension: Dimension) -> Self {
+        match dimension {
+            Dimension::Reason => self,
+            kept => Dimensions(self.0 | 1 << kept as u8),
+        }
+    }
+
+    /// True where `dimension` is kept.
+    pub const fn has(self, dimension: Dimension) -> bool {
+        match dimension {
+            Dimension::Reason => true,
+            kept => self.0 >> kept as u8 & 1 == 1,
+        }
+    }
+
+    /// True where all of `other` are kept.
+    pub const fn covers(self, other: Dimensions) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// How many there are.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// True where none is kept.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The names, joined by commas.
+    pub fn names(self) -> String {
+        let names = KEPT.iter().filter(|(dimension, _)| self.has(*dimension));
+        names.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+    }
+
+    pub(super) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(super) const fn from_bits(bits: u8) -> Option<Self> {
+        if bits <= Self::ALL.0 { Some(Dimensions(bits)) } else { None }
+    }
+}
+
+/// The width of a cube's buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pane {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A UTC day.
+    Day,
+}
+
+impl Pane {
+    /// The width in seconds.
+    pub const fn seconds(self) -> i64 {
+        match self {
+            Pane::Second => 1,
+            Pane::Minute => 60,
+            Pane::Hour => 3_600,
+            Pane::Day => 86_400,
+        }
+    }
+
+    /// The name of the width.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Pane::Second => "second",
+            Pane::Minute => "minute",
+            Pane::Hour => "hour",
+            Pane::Day => "day",
+        }
+    }
+
+    /// The widest pane that divides `seconds`.
+    pub(super) const fn dividing(seconds: i64) -> Self {
+        match seconds {
+            s if s % 86_400 == 0 => Pane::Day,
+            s if s % 3_600 == 0 => Pane::Hour,
+            s if s % 60 == 0 => Pane::Minute,
+            _ => Pane::Second,
+        }
+    }
+}
+
+/// A cube: sums by some dimensions and a width of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cube {
+    /// For answers and messages.
+    pub name: String,
+    /// What rows are kept apart by, beside kind, verdict and currency.
+    pub dimensions: Dimensions,
+    /// The width of its buckets.
+    pub pane: Pane,
+    /// How many seconds back from the newest second are kept at least; `None`: for ever.
+    pub retention: Option<u32>,
+    /// The most bytes of files; beyond it the oldest buckets go first. `None`: no bound.
+    pub bytes_max: Option<u64>,
+}
+
+impl Cube {
+    /// A cube that is kept for ever.
+    pub fn new(name: &str, dimensions: Dimensions, pane: Pane) -> Self {
+        Cube { name: name.to_owned(), dimensions, pane, retention: None, bytes_max: None }
+    }
+
+    /// Bounded in time and bytes.
+    #[must_use]
+    pub fn kept_for(self, seconds: u32, bytes_max: u64) -> Self {
+        Cube { retention: Some(seconds), bytes_max: Some(bytes_max), ..self }
+    }
+}
+
+/// Everything the store is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The cubes. A folder is opened with the cubes it was made with.
+    pub cubes: Vec<Cube>,
+    /// The most rows in memory that are not in files yet; beyond it `apply` persists by itself.
+    pub hot_rows_max: usize,
+    /// The most texts of regions, devices and placements that are remembered.
+    pub names_max: usize,
+    /// The most groups one question may touch on its way to its answer.
+    pub groups_max: usize,
+    /// How many runs of about one size are merged into one; at least 2.
+    pub fan_in: usize,
+    /// The most rows one merge reads, which bounds how long `persist` takes.
+    pub merge_rows_max: u64,
+}
+
+/// How far back seconds are kept by default.
+const SECONDS_KEPT: u32 = 3_600;
+
+impl Options {
+    /// The default cubes: full detail by minute; ad and campaign by minute; campaign and region by
+    /// day; and for the last hour full detail by second, within `seconds_bytes_max` bytes of files,
+    /// and its total, within as many again at most.
+    pub fn new(seconds_bytes_max: u64) -> Self {
+        let ads = Dimensions::of(&[Dimension::Ad, Dimension::Campaign]);
+        let regions = Dimensions::of(&[Dimension::Campaign, Dimension::Region]);
+        Options {
+            cubes: vec![
+                Cube::new("detail_by_minute", Dimensions::ALL, Pane::Minute),
+                Cube::new("ads_by_minute", ads, Pane::Minute),
+                Cube::new("campaign_regions_by_day", regions, Pane::Day),
+                Cube::new("detail_by_second", Dimensions::ALL, Pane::Second)
+                    .kept_for(SECONDS_KEPT, seconds_bytes_max),
+                Cube::new("total_by_second", Dimensions::NONE, Pane::Second)
+                    .kept_for(SECONDS_KEPT, seconds_bytes_max),
+            ],
+            hot_rows_max: 1_000_000,
+            names_max: 1_000_000,
+            groups_max: 4_000_000,
+            fan_in: 8,
+            merge_rows_max: 32_000_000,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let wrong = |what: &str| Err(Error::broken(BrokenKind::Mismatch, &"options", what));
+        if self.cubes.is_empty() || self.cubes.len() > 64 {
+            return wrong("declare 1 to 64 cubes");
+        }
+        if self.fan_in < 2 {
+            return wrong("`fan_in` is at least 2");
+        }
+        if self.cubes.iter().any(|cube| cube.name.is_empty() || cube.name.len() > 64) {
+            return wrong("names of cubes are 1 to 64 bytes long");
+        }
+        let same = |a: &Cube, b: &Cube| a.name == b.name;
+        let twice = |(at, cube): (usize, &Cube)| self.cubes[..at].iter().any(|c| same(c, cube));
+        if self.cubes.iter().enumerate().any(twice) {
+            return wrong("names of cubes differ");
+        }
+        Ok(())
+    }
+}
+
+impl Default for Options {
+    /// With 256 MiB of seconds.
+    fn default() -> Self {
+        Options::new(256 << 20)
+    }
+}

@@ -1,0 +1,391 @@
+//! Runs: immutable, sorted, columnar files of one cube and one span of time.
+//!
+//! ```text
+//!   magic 8 | block | block | ... | index | index offset u64 | index length u32 | crc32c u32 | magic 8
+//! ```
+//!
+//! The index has, for each block, its place, its checksum, the leading part of its first key and its
+//! least and greatest bucket, so a question about one ad reads one block of a run. A run is written
+//! once, synced, and then named by a manifest; nothing ever changes it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use reckon_disk::{Disk, File, Open};
+
+use super::block::{self, BLOCK_ROWS, Block, Grid, Wanted};
+use super::options::Dimensions;
+use super::row::{Lead, Row, Select};
+use super::wire::{Reader, seal, unseal};
+use crate::Error;
+
+const MAGIC: &[u8; 8] = b"RKNRUN01";
+const TAIL_BYTES: u64 = 24;
+/// Bytes gathered before they are handed to the disk.
+const CHUNK_BYTES: usize = 1 << 20;
+/// A block can never be larger: every column raw, and its headers.
+const BLOCK_BYTES_MAX: usize = 52 + 13 * (16 + BLOCK_ROWS * 8);
+
+/// A stretch of time, aligned to its width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Span {
+    /// The first second.
+    pub start: i64,
+    /// How many seconds.
+    pub width: i64,
+}
+
+impl Span {
+    pub(super) const fn of(second: i64, width: i64) -> Self {
+        Span { start: second.div_euclid(width) * width, width }
+    }
+
+    pub(super) const fn end(self) -> i64 {
+        self.start + self.width
+    }
+}
+
+/// What the manifest says of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RunMeta {
+    /// Number of the file; later ones are higher.
+    pub id: u64,
+    /// Place of its cube among the declared ones.
+    pub cube: u16,
+    /// What its rows lie in.
+    pub span: Span,
+    /// Start of its first bucket.
+    pub least: i64,
+    /// Start of its last bucket.
+    pub greatest: i64,
+    /// How many rows.
+    pub rows: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// The file of a run.
+pub(super) fn run_path(dir: &Path, id: u64) -> PathBuf {
+    dir.join(format!("run-{id:016}"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BlockEntry {
+    offset: u64,
+    length: u32,
+    sum: u32,
+    rows: u32,
+    first: Lead,
+    least: i64,
+    greatest: i64,
+}
+
+const ENTRY_BYTES: usize = 8 + 4 + 4 + 4 + 4 + 8 + 8 + 8 + 8;
+
+impl BlockEntry {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.length.to_le_bytes());
+        out.extend_from_slice(&self.sum.to_le_bytes());
+        out.extend_from_slice(&self.rows.to_le_bytes());
+        out.extend_from_slice(&self.first.0.to_le_bytes());
+        out.extend_from_slice(&self.first.1.to_le_bytes());
+        out.extend_from_slice(&self.first.2.to_le_bytes());
+        out.extend_from_slice(&self.least.to_le_bytes());
+        out.extend_from_slice(&self.greatest.to_le_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(BlockEntry {
+            offset: reader.u64()?,
+            length: reader.u32().filter(|length| *length as usize <= BLOCK_BYTES_MAX)?,
+            sum: reader.u32()?,
+            rows: reader.u32().filter(|rows| (1..=BLOCK_ROWS as u32).contains(rows))?,
+            first: (reader.u32()?, reader.u64()?, reader.u64()?),
+            least: reader.i64()?,
+            greatest: reader.i64()?,
+        })
+    }
+}
+
+/// Writes one run: rows are pushed in the order of their keys.
+pub(super) struct RunWriter {
+    file: Arc<dyn File>,
+    place: String,
+    meta: RunMeta,
+    grid: Grid,
+    rows: Vec<Row>,
+    chunk: Vec<u8>,
+    entries: Vec<BlockEntry>,
+}
+
+impl RunWriter {
+    /// Begins the file of `meta`, whose rows, bytes and bounds are found out on the way.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        dir: &Path,
+        meta: RunMeta,
+        pane_seconds: i64,
+    ) -> Result<Self, Error> {
+        let path = run_path(dir, meta.id);
+        let place = path.display().to_string();
+        let file = disk.open(&path, Open::Truncate).map_err(|e| Error::io(&place, e))?;
+        Ok(RunWriter {
+            file,
+            place,
+            meta: RunMeta { rows: 0, bytes: 0, least: i64::MAX, greatest: i64::MIN, ..meta },
+            grid: Grid { start: meta.span.start, pane_seconds },
+            rows: Vec::with_capacity(BLOCK_ROWS),
+            chunk: MAGIC.to_vec(),
+            entries: Vec::new(),
+        })
+    }
+
+    /// Adds a row; one that is zero is left out.
+    pub(super) fn push(&mut self, row: Row) -> Result<(), Error> {
+        if row.is_zero() {
+            return Ok(());
+        }
+        self.rows.push(row);
+        if self.rows.len() == BLOCK_ROWS { self.end_block() } else { Ok(()) }
+    }
+
+    fn end_block(&mut self) -> Result<(), Error> {
+        let Some(first) = self.rows.first().map(|row| row.key.lead()) else { return Ok(()) };
+        let start = self.chunk.len();
+        block::encode(&self.rows, self.grid, &mut self.chunk);
+        let bytes = &self.chunk[start..];
+        let seconds = self.rows.iter().map(|row| row.key.second);
+        let entry = BlockEntry {
+            offset: self.meta.bytes + start as u64,
+            length: u32::try_from(bytes.len()).expect("blocks are small"),
+            sum: crc32c::crc32c(bytes),
+            rows: u32::try_from(self.rows.len()).expect("blocks are small"),
+            first,
+            least: seconds.clone().min().expect("not empty"),
+            greatest: seconds.max().expect("not empty"),
+        };
+        self.meta.rows += u64::from(entry.rows);
+        self.meta.least = self.meta.least.min(entry.least);
+        self.meta.greatest = self.meta.greatest.max(entry.greatest);
+        self.entries.push(entry);
+        self.rows.clear();
+        if self.chunk.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let written = self.file.write_at(&self.chunk, self.meta.bytes);
+        written.map_err(|e| Error::io(&self.place, e))?;
+        self.meta.bytes += self.chunk.len() as u64;
+        self.chunk.clear();
+        Ok(())
+    }
+
+    /// Ends and syncs the file. A run without rows is `None`; its file is a stray.
+    pub(super) fn finish(mut self) -> Result<Option<RunMeta>, Error> {
+        self.end_block()?;
+        if self.entries.is_empty() {
+            return Ok(None);
+        }
+        let offset = self.meta.bytes + self.chunk.len() as u64;
+        let mut index = Vec::with_capacity(self.entries.len() * ENTRY_BYTES);
+        self.entries.iter().for_each(|entry| entry.put(&mut index));
+        let length = u32::try_from(index.len()).expect("merges are bounded");
+        index.extend_from_slice(&offset.to_le_bytes());
+        index.extend_from_slice(&length.to_le_bytes());
+        seal(&mut index);
+        self.chunk.extend_from_slice(&index);
+        self.chunk.extend_from_slice(MAGIC);
+        self.flush()?;
+        self.file.sync().map_err(|e| Error::io(&self.place, e))?;
+        Ok(Some(self.meta))
+    }
+}
+
+/// A run that is in force.
+pub(super) struct Run {
+    pub meta: RunMeta,
+    path: PathBuf,
+    index: OnceLock<Vec<BlockEntry>>,
+}
+
+impl Run {
+    pub(super) fn new(dir: &Path, meta: RunMeta) -> Self {
+        Run { meta, path: run_path(dir, meta.id), index: OnceLock::new() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True where a bucket of it may lie in `from..to`.
+    pub(super) const fn overlaps(&self, from: i64, to: i64) -> bool {
+        self.meta.least < to && self.meta.greatest >= from
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::damaged(&self.path.display(), what)
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::NotFound => self.damaged("the file is missing"),
+            _ => Error::io(&self.path.display(), error),
+        }
+    }
+
+    pub(super) fn open(&self, disk: &dyn Disk) -> Result<Arc<dyn File>, Error> {
+        disk.open(&self.path, Open::Read).map_err(|e| self.failed(e))
+    }
+
+    fn index(&self, file: &dyn File) -> Result<&[BlockEntry], Error> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = self.read_index(file)?;
+        Ok(self.index.get_or_init(|| index))
+    }
+
+    fn read_index(&self, file: &dyn File) -> Result<Vec<BlockEntry>, Error> {
+        let length = file.len().map_err(|e| self.failed(e))?;
+        if length != self.meta.bytes {
+            return Err(self.damaged(&format!("{length} bytes, {} expected", self.meta.bytes)));
+        }
+        let tail_at = length.checked_sub(TAIL_BYTES).ok_or_else(|| self.damaged("too short"))?;
+        let tail = self.read_bytes(file, tail_at, TAIL_BYTES as usize)?;
+        let mut reader = Reader::new(&tail);
+        let place = reader
+            .u64()
+            .zip(reader.u32())
+            .filter(|(offset, length)| offset.checked_add(u64::from(*length)) == Some(tail_at));
+        let (offset, length) = place.ok_or_else(|| self.damaged("its tail names no index"))?;
+        let index = self.read_bytes(file, offset, length as usize + 16)?;
+        let index = unseal(&index).ok_or_else(|| self.damaged("the index's checksum differs"))?;
+        let mut reader = Reader::new(&index[..length as usize]);
+        let entries = (0..length as usize / ENTRY_BYTES).map(|_| BlockEntry::read(&mut reader));
+        let entries: Option<Vec<BlockEntry>> = entries.collect();
+        entries
+            .filter(|_| reader.is_empty())
+            .ok_or_else(|| self.damaged("its index holds numbers out of range"))
+    }
+
+    fn read_bytes(&self, file: &dyn File, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; length];
+        let read = file.read_at(&mut bytes, offset).map_err(|e| self.failed(e))?;
+        if read == length { Ok(bytes) } else { Err(self.damaged("it ends too early")) }
+    }
+
+    fn read_block(
+        &self,
+        file: &dyn File,
+        entry: &BlockEntry,
+        wanted: Wanted,
+        block: &mut Block,
+    ) -> Result<(), Error> {
+        let bytes = self.read_bytes(file, entry.offset, entry.length as usize)?;
+        let at = || format!("block at byte {}", entry.offset);
+        if crc32c::crc32c(&bytes) != entry.sum {
+            return Err(self.damaged(&format!("the checksum of the {} differs", at())));
+        }
+        block
+            .decode(&bytes, entry.rows as usize, wanted)
+            .ok_or_else(|| self.damaged(&format!("the {} does not decode", at())))
+    }
+
+    const fn grid(&self, pane_seconds: i64) -> Grid {
+        Grid { start: self.meta.span.start, pane_seconds }
+    }
+
+    fn row(&self, block: &Block, at: usize, grid: Grid) -> Result<Row, Error> {
+        block.row(at, grid).ok_or_else(|| self.damaged("a row holds numbers out of range"))
+    }
+
+    /// Hands the rows of `select` to `sink`, with the wanted columns only.
+    pub(super) fn scan(
+        &self,
+        disk: &dyn Disk,
+        shape: (Dimensions, i64),
+        (select, wanted): (&Select, Wanted),
+        mut sink: impl FnMut(&Row) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if !self.overlaps(select.from, select.to) {
+            return Ok(());
+        }
+        let file = self.open(disk)?;
+        let grid = self.grid(shape.1);
+        let mut block = Block::default();
+        for entry in blocks_of(self.index(&*file)?, select, shape.0) {
+            self.read_block(&*file, entry, wanted, &mut block)?;
+            for at in 0..block.len() {
+                let row = self.row(&block, at, grid)?;
+                if select.takes(&row.key) {
+                    sink(&row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All its rows, one after the other.
+    pub(super) fn cursor(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        pane_seconds: i64,
+    ) -> Result<Cursor, Error> {
+        let file = self.open(disk)?;
+        self.index(&*file)?;
+        let magic = self.read_bytes(&*file, 0, MAGIC.len())?;
+        let end = self.read_bytes(&*file, self.meta.bytes - MAGIC.len() as u64, MAGIC.len())?;
+        if magic != MAGIC || end != MAGIC {
+            return Err(self.damaged("it is not a run of this version"));
+        }
+        Ok(Cursor {
+            grid: self.grid(pane_seconds),
+            run: Arc::clone(self),
+            file,
+            next_block: 0,
+            block: Block::default(),
+            at: 0,
+        })
+    }
+}
+
+/// The blocks that may hold rows of `select`.
+fn blocks_of<'a>(
+    index: &'a [BlockEntry],
+    select: &'a Select,
+    kept: Dimensions,
+) -> impl Iterator<Item = &'a BlockEntry> {
+    let (least, greatest) = select.lead(kept);
+    let first = index.partition_point(|entry| entry.first < least).saturating_sub(1);
+    index[first..]
+        .iter()
+        .take_while(move |entry| entry.first <= greatest)
+        .filter(|entry| entry.least < select.to && entry.greatest >= select.from)
+}
+
+/// Reads a run from its first row to its last.
+pub(super) struct Cursor {
+    run: Arc<Run>,
+    file: Arc<dyn File>,
+    grid: Grid,
+    next_block: usize,
+    block: Block,
+    at: usize,
+}
+
+impl Cursor {
+    /// The next row; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Row>, Error> {
+        if self.at == self.block.len() {
+            let index = self.run.index(&*self.file)?;
+            let Some(entry) = index.get(self.next_block) else { return Ok(None) };
+            self.run.read_block(&*self.file, entry, Wanted::ALL, &mut self.block)?;
+            self.next_block += 1;
+            self.at = 0;
+        }
+        self.at += 1;
+        self.run.row(&self.block, self.at - 1, self.grid).map(Some)
+    }
+}
