@@ -48,15 +48,22 @@ pub enum FormatError {
     Damaged(&'static str),
 }
 
+/// How much of a state is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Changes,
+}
+
 impl State {
     /// All of it.
     pub fn encode(&self) -> Vec<u8> {
-        self.write(|_| true, |_| true)
+        self.write(Extent::Whole)
     }
 
     /// What has changed since [`State::mark_written`]; to be laid over what was written before.
     pub fn encode_changes(&self) -> Vec<u8> {
-        self.write(|slot| slot.is_changed, |piece| piece.is_changed)
+        self.write(Extent::Changes)
     }
 
     /// Notes that everything up to now has been written.
@@ -126,11 +133,7 @@ impl State {
         if body.0.is_empty() { Ok(()) } else { Err(FormatError::Damaged("section length")) }
     }
 
-    fn write(
-        &self,
-        wants_slot: impl Fn(&SlotState) -> bool,
-        wants_piece: impl Fn(&Piece) -> bool,
-    ) -> Vec<u8> {
+    fn write(&self, extent: Extent) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&STATE_VERSION.to_le_bytes());
@@ -140,12 +143,15 @@ impl State {
             sections += 1;
         };
         for (number, slot) in (0_u16..).zip(&self.slots) {
-            let Some(slot) = slot.as_ref().filter(|slot| wants_slot(slot)) else { continue };
+            let is_whole = extent == Extent::Whole;
+            let Some(slot) = slot.as_ref().filter(|slot| is_whole || slot.is_changed) else {
+                continue;
+            };
             section(&mut out, HEAD, number, &mut |out| put_head(out, slot));
-            for (hour, incarnation) in &slot.dropped {
+            for (hour, incarnation) in slot.dropped.iter().filter(|_| !is_whole) {
                 section(&mut out, DROPPED, number, &mut |out| put_pair(out, *hour, *incarnation));
             }
-            for piece in slot.pieces.iter().filter(|piece| wants_piece(piece)) {
+            for piece in slot.pieces.iter().filter(|piece| is_whole || piece.is_changed) {
                 section(&mut out, PIECE, number, &mut |out| put_piece(out, piece));
             }
         }
