@@ -91,8 +91,10 @@ impl State {
             return Err(FormatError::NotAState);
         }
         let version = reader.u16()?;
-        if version > STATE_VERSION {
-            return Err(FormatError::Version(version));
+        match version {
+            1..=STATE_VERSION => {}
+            0 => return Err(FormatError::NotAState),
+            _ => return Err(FormatError::Version(version)),
         }
         for sections in 0_u32.. {
             let mut body = next_section(&mut reader)?;
