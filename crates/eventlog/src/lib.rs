@@ -21,7 +21,7 @@ pub mod conformance;
 mod disk;
 mod receipt;
 
-pub use disk::{DiskLog, Error, LaneHealth, LaneRecovery, Options, Recovery};
+pub use disk::{DiskLog, Error, LaneHealth, LaneRecovery, Options, Recovery, Report, verify};
 pub use receipt::{Completion, Receipt};
 
 /// What has happened to the bytes when an append is answered "durable".

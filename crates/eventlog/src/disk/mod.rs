@@ -25,6 +25,7 @@ mod layout;
 mod open;
 mod read;
 mod scan;
+mod verify;
 mod writer;
 
 use crate::{Chunk, Durability, EventLog, Outcome, ReadError, Receipt, partition_of};
@@ -34,6 +35,7 @@ use layout::{Bounds, segment_path, write_bounds};
 use writer::Writer;
 
 pub use open::{LaneRecovery, Recovery};
+pub use verify::{Report, verify};
 
 /// How a log is kept. The defaults are measured on two cores and one SSD.
 #[derive(Clone, Debug)]

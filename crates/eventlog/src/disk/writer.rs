@@ -278,9 +278,20 @@ impl Writer {
         let (base, end) = (active.base, active.end);
         if self.next_offset > base {
             self.end_segment(base, Some(end))?;
+        } else {
+            self.empty_segment(base)?;
         }
         self.active = None;
         Ok(())
+    }
+
+    /// Takes back the first commit of a segment: only its head stays, to be begun anew.
+    fn empty_segment(&self, base: u64) -> Result<(), Error> {
+        let path = segment_path(&self.dir, base);
+        let io = |source| Error::io(&path, source);
+        let file = self.disk.open(&path, Open::Write).map_err(io)?;
+        file.truncate(FRAME_BYTES_MIN).map_err(io)?;
+        file.sync().map_err(io)
     }
 
     /// Ends the segment `base` with a footer, from whatever state a crash or failure left it in;
