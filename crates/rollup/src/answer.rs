@@ -32,7 +32,8 @@ impl Counts {
 
     /// Clicks per impression; `None` without impressions.
     pub fn ctr(&self) -> Option<f64> {
-        (self.impressions != 0).then(|| self.clicks as f64 / self.impressions as f64)
+        // Adding zero turns a negative zero, which nobody means, into zero.
+        (self.impressions != 0).then(|| self.clicks as f64 / self.impressions as f64 + 0.0)
     }
 
     /// The figure a record of this kind and verdict is counted in; `None` where no metric has it.

@@ -23,8 +23,11 @@ pub trait Engine {
     fn open(&self) -> Arc<dyn RollupStore>;
 }
 
-/// All promises by name.
-pub const PROMISES: &[(&str, fn(&dyn Engine))] = &[
+/// A promise: its name, and a check that panics where it is broken.
+pub type Promise = (&'static str, fn(&dyn Engine));
+
+/// All promises.
+pub const PROMISES: &[Promise] = &[
     ("the_same_epoch_counts_once", the_same_epoch_counts_once),
     ("a_lower_generation_is_fenced", a_lower_generation_is_fenced),
     ("a_gap_is_refused", a_gap_is_refused),

@@ -15,9 +15,6 @@ use reckon_event::Measure;
 use super::options::Dimensions;
 use super::row::{Key, Row, Select, merge_neighbours};
 
-/// Rows after which the active segment is frozen.
-const SEGMENT_ROWS: usize = 1 << 16;
-
 /// Rows by key: an insertion-ordered table.
 #[derive(Default)]
 pub(super) struct Table {
@@ -103,14 +100,19 @@ impl Frozen {
 }
 
 /// The hot part.
-#[derive(Default)]
 pub(super) struct Hot {
+    segment_rows: usize,
     active: Table,
     frozen: Vec<Arc<Frozen>>,
     frozen_rows: usize,
 }
 
 impl Hot {
+    /// An empty one, whose active segment holds up to `segment_rows`.
+    pub(super) fn new(segment_rows: usize) -> Self {
+        Hot { segment_rows, active: Table::default(), frozen: Vec::new(), frozen_rows: 0 }
+    }
+
     /// Rows in memory.
     pub(super) fn len(&self) -> usize {
         self.active.len() + self.frozen_rows
@@ -119,7 +121,7 @@ impl Hot {
     /// Adds to one cell.
     #[inline]
     pub(super) fn add(&mut self, key: Key, measure: Measure) {
-        if self.active.len() >= SEGMENT_ROWS {
+        if self.active.len() >= self.segment_rows {
             self.freeze();
         }
         self.active.add(key, measure);

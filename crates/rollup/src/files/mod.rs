@@ -15,7 +15,7 @@
 //! Everything is a sum, so reading is adding the hot part to the runs, and merging runs changes
 //! nothing anybody sees. Files are never changed once written; the manifest is replaced as a whole;
 //! that is all there is to recovery. Readers work on a snapshot and hold the lock of the hot part only
-//! while they scan its active segment (at most 65,536 rows).
+//! while they scan its active segment (`segment_rows` at most).
 
 mod block;
 mod column;
@@ -128,7 +128,7 @@ impl Files {
         let opened = commit::open(&*disk, dir, &options)?;
         let manifest = &opened.durable.manifest;
         let visible = Visible {
-            hot: Hot::default(),
+            hot: Hot::new(options.segment_rows),
             line: manifest.line,
             newest: manifest.newest,
             totals: manifest.totals.clone(),

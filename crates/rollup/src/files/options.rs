@@ -158,6 +158,8 @@ pub struct Options {
     pub cubes: Vec<Cube>,
     /// The most rows in memory that are not in files yet; beyond it `apply` persists by itself.
     pub hot_rows_max: usize,
+    /// Rows after which a part of memory is sorted, frozen and read without a lock.
+    pub segment_rows: usize,
     /// The most texts of regions, devices and placements that are remembered.
     pub names_max: usize,
     /// The most groups one question may touch on its way to its answer.
@@ -189,6 +191,7 @@ impl Options {
                     .kept_for(SECONDS_KEPT, seconds_bytes_max),
             ],
             hot_rows_max: 1_000_000,
+            segment_rows: 1 << 16,
             names_max: 1_000_000,
             groups_max: 4_000_000,
             fan_in: 8,
@@ -200,6 +203,9 @@ impl Options {
         let wrong = |what: &str| Err(Error::broken(BrokenKind::Mismatch, &"options", what));
         if self.cubes.is_empty() || self.cubes.len() > 64 {
             return wrong("declare 1 to 64 cubes");
+        }
+        if self.segment_rows == 0 || self.hot_rows_max == 0 {
+            return wrong("`segment_rows` and `hot_rows_max` are at least 1");
         }
         if self.fan_in < 2 {
             return wrong("`fan_in` is at least 2");
