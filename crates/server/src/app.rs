@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reckon_books::Books;
 use reckon_eventlog::EventLog;
-use reckon_pipeline::Progress;
+use reckon_pipeline::{Progress, Status};
 use reckon_rollup::RollupStore;
 
 use crate::config::Config;
@@ -30,9 +30,24 @@ pub struct App {
     pub gate: Gate,
     /// Bounds of bodies.
     pub body_limits: Limits,
+    /// What keeps the log from taking records.
+    pub log_health: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Turns true when the process is to end; what runs without end listens to it.
+    pub stopping: tokio::sync::watch::Sender<bool>,
 }
 
 impl App {
+    /// What keeps the system from doing its work; empty where nothing does.
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = (self.log_health)();
+        match &self.progress.snapshot().status {
+            Status::Running => {}
+            Status::Stopped => reasons.push("counting has stopped".to_owned()),
+            Status::Failed(why) => reasons.push(format!("counting has failed: {why}")),
+        }
+        reasons
+    }
+
     /// The log.
     pub fn log(&self) -> &dyn EventLog {
         &*self.edge.log

@@ -163,6 +163,8 @@ struct Inner {
 pub struct Catalog {
     inner: RwLock<Inner>,
     turn: AtomicUsize,
+    /// Held by who changes the books and then this catalog, so that both see one order of writes.
+    pub writing: tokio::sync::Mutex<()>,
 }
 
 impl Catalog {

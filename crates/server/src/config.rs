@@ -83,7 +83,7 @@ pub struct Counter {
     pub engine: CounterEngine,
     pub epoch_ms: u64,
     pub epoch_records_max: usize,
-    pub checkpoint_ms: u64,
+    pub checkpoint_epochs: u64,
     pub opaque_horizon_s: i64,
 }
 
@@ -98,8 +98,7 @@ pub enum RollupEngine {
 #[serde(deny_unknown_fields)]
 pub struct Rollup {
     pub engine: RollupEngine,
-    pub seconds_bytes_max: usize,
-    pub seconds_kept_s: i64,
+    pub seconds_bytes_max: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -64,16 +64,21 @@ impl Gate {
 
     /// The holder of the request's bearer key with this scope, admitted by its rate limit.
     pub async fn require(&self, headers: &HeaderMap, scope: Scopes) -> Result<Arc<Holder>, Problem> {
-        let Some(secret) = bearer(headers)? else {
-            return Err(Problem::unauthenticated("this needs an API key: send Authorization: Bearer KEY"));
-        };
-        let holder = self.recognise(secret).await?;
+        let holder = self.identify(headers).await?;
         if !holder.key.scopes.contains(scope) {
             let names: Vec<&str> = scope.names().collect();
             return Err(Problem::forbidden(format!("the key's scopes do not hold {}", names.join(", "))));
         }
         holder.admit()?;
         Ok(holder)
+    }
+
+    /// The holder of the request's bearer key, whatever its scopes; its rate limit is not asked.
+    pub async fn identify(&self, headers: &HeaderMap) -> Result<Arc<Holder>, Problem> {
+        let Some(secret) = bearer(headers)? else {
+            return Err(Problem::unauthenticated("this needs an API key: send Authorization: Bearer KEY"));
+        };
+        self.recognise(secret).await
     }
 
     /// The holder of a key that may send events: a bearer key with `collect`, or a write key given in

@@ -11,6 +11,7 @@ pub mod listen;
 pub mod live;
 pub mod metrics;
 pub mod openapi;
+pub mod parameters;
 pub mod problem;
 pub mod replay;
 pub mod scrape;

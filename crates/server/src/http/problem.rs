@@ -18,12 +18,14 @@ pub struct Problem {
     pub detail: String,
     /// For 429 and 503: when to come back, in seconds.
     pub retry_after_s: Option<u32>,
+    /// For a batch: what is wrong with which of its items.
+    pub errors: Vec<serde_json::Value>,
 }
 
 impl Problem {
     /// An error of this status.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Problem { status, detail: detail.into(), retry_after_s: None }
+        Problem { status, detail: detail.into(), retry_after_s: None, errors: Vec::new() }
     }
 
     /// 400: the request is malformed.
@@ -83,13 +85,16 @@ impl Problem {
     pub fn render(&self, request_id: &str) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let kind = title.to_lowercase().replace(' ', "-");
-        let body = json!({
+        let mut body = json!({
             "type": format!("urn:reckon:problem:{kind}"),
             "title": title,
             "status": self.status.as_u16(),
             "detail": self.detail,
             "request_id": request_id,
         });
+        if !self.errors.is_empty() {
+            body["errors"] = self.errors.clone().into();
+        }
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -117,12 +122,12 @@ impl IntoResponse for Problem {
 impl From<reckon_books::Error> for Problem {
     fn from(error: reckon_books::Error) -> Self {
         let detail = error.to_string();
-        match error.kind() {
+        match error.kind {
             ErrorKind::NotFound => Self::not_found(detail),
             ErrorKind::Conflict | ErrorKind::Collision => Self::conflict(detail),
-            ErrorKind::Invalid => Self::unprocessable(detail),
+            ErrorKind::Invalid { .. } => Self::unprocessable(detail),
             ErrorKind::Unavailable => Self::unavailable(detail),
-            _ => Self::internal(detail),
+            ErrorKind::Damaged => Self::internal(detail),
         }
     }
 }

@@ -1,0 +1,168 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::replay::Format;
+
+/// Counts every ad click once, and predicts the next one.
+#[derive(Debug, Parser)]
+#[command(name = "reckon", version, propagate_version = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole system on this machine.
+    Serve(Serve),
+    /// Run the system on a temporary folder with a generated day of traffic, and prove its figures.
+    Demo(Demo),
+    /// Send real logs through the front door; the key is taken from RECKON_API_KEY.
+    Replay(Replay),
+    /// Check log, checkpoints, rollup and books of a data folder while no server runs on it.
+    Verify(Verify),
+    /// Load a running server and print rates and latencies.
+    Bench(Bench),
+}
+
+/// Where the data and the configuration are.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// A configuration file that lies over the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder; made when missing.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+}
+
+/// `reckon serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub place: Place,
+    /// Where to listen, over the configuration's server.listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where /metrics listens for operators, over server.admin_listen; "" switches it off.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+    /// Where gRPC listens, over server.grpc_listen.
+    #[arg(long, value_name = "ADDRESS")]
+    pub grpc_listen: Option<String>,
+    /// `wall`, or `scaled:N` for a clock N times as fast, for demos and tests.
+    #[arg(long, value_name = "CLOCK", default_value = "wall", value_parser = parse_clock)]
+    pub clock: u32,
+}
+
+/// `reckon demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How long the generated day may take.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=3_600))]
+    pub seconds: u64,
+    /// The seed of the generated day.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// `reckon replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The format of the files.
+    #[arg(value_enum)]
+    pub format: Format,
+    /// The files, in order.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+    /// Send the conversions that a log tells of beside its clicks.
+    #[arg(long)]
+    pub conversions: bool,
+}
+
+/// `reckon verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The data folder.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// A configuration file that lies over the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `reckon bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    pub what: BenchWhat,
+}
+
+/// What to load.
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// GET /click with one fresh token each.
+    Click(Load),
+    /// POST /v1/events in batches of clicks, one fresh token each.
+    Ingest(Load),
+    /// Print fresh clicks, one a line, for other load generators.
+    Mint(Mint),
+}
+
+/// What to print.
+#[derive(Clone, Debug, Args)]
+pub struct Mint {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+    /// How many.
+    #[arg(long, default_value_t = 100_000)]
+    pub count: usize,
+    /// Events as POST /v1/events takes them, instead of the paths of /click.
+    #[arg(long)]
+    pub events: bool,
+}
+
+/// How to load it.
+#[derive(Clone, Debug, Args)]
+pub struct Load {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+    /// How long to measure.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Connections side by side; 64 for clicks and 8 for batches where not given.
+    #[arg(long)]
+    pub connections: Option<usize>,
+    /// Events a second, sent whether or not earlier ones were answered; 0 sends as fast as answers come.
+    #[arg(long, default_value_t = 0)]
+    pub rate: u64,
+    /// Events in a batch.
+    #[arg(long, default_value_t = 1_000)]
+    pub batch: usize,
+    /// Tokens minted before; each is used once, and the run ends when they are used up.
+    #[arg(long)]
+    pub count: Option<usize>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_clock(text: &str) -> Result<u32, String> {
+    match text.split_once(':') {
+        None if text == "wall" => Ok(1),
+        Some(("scaled", factor)) => match factor.parse() {
+            Ok(factor @ 1..=100_000) => Ok(factor),
+            _ => Err("scaled:N takes N from 1 to 100000".to_owned()),
+        },
+        _ => Err("write wall or scaled:N".to_owned()),
+    }
+}

@@ -1,0 +1,238 @@
+//! What a run has shown, as a table and as JSON.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use super::machine::Machine;
+use crate::command::client::Client;
+use crate::command::client::figures::{Caught, Figures, Span, catch_up};
+
+/// Counting is taken to be stuck when nothing was added for this long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Latencies from a microsecond to two minutes, to three digits, in nanoseconds.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("the bounds are in order")
+}
+
+/// What the load itself has seen.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Events sent, each with a token of its own.
+    pub sent: u64,
+    /// Events whose answer says that they are durable.
+    pub acknowledged: u64,
+    /// Answers that acknowledge nothing (`Reckon-Degraded`).
+    pub degraded: u64,
+    /// Other answers than expected, broken connections, and no answer at all.
+    pub errors: u64,
+    /// The first error, in words.
+    pub first_error: Option<String>,
+    /// From when a request was due to its answer, in nanoseconds.
+    pub latency: Histogram<u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally {
+            sent: 0,
+            acknowledged: 0,
+            degraded: 0,
+            errors: 0,
+            first_error: None,
+            latency: histogram(),
+        }
+    }
+}
+
+impl Tally {
+    /// Notes the latency of one request.
+    pub fn latency(&mut self, latency: Duration) {
+        self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Notes an error.
+    pub fn fail(&mut self, error: String) {
+        self.errors += 1;
+        self.first_error.get_or_insert(error);
+    }
+
+    /// Adds another connection's.
+    pub fn merge(&mut self, other: Tally) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.degraded += other.degraded;
+        self.errors += other.errors;
+        self.first_error = self.first_error.take().or(other.first_error);
+        self.latency.add(&other.latency).expect("all have the same bounds");
+    }
+}
+
+/// The counts before a run, to be compared with those after it.
+pub struct Settled {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    before: Figures,
+}
+
+impl Settled {
+    /// Asks for the counts as they are.
+    pub fn begin(to: &str, key: Option<&str>) -> Result<Self> {
+        let runtime = crate::command::runtime(1)?;
+        let mut client = Client::new(to, key)?;
+        let before = runtime.block_on(Figures::ask(&mut client, Span::EVER))?;
+        Ok(Settled { runtime, client, before })
+    }
+
+    /// Waits until all that was acknowledged is counted.
+    pub fn wait(mut self, tally: &Tally) -> Result<Caught> {
+        let clicks = i64::try_from(tally.acknowledged)?;
+        let caught = catch_up(&mut self.client, Span::EVER, &self.before, clicks, PATIENCE);
+        self.runtime.block_on(caught)
+    }
+}
+
+/// The outcome of a run.
+pub struct Outcome {
+    /// What was sent: `click` or `ingest`.
+    pub what: &'static str,
+    /// Connections side by side.
+    pub connections: usize,
+    /// Events in a request.
+    pub batch: usize,
+    /// Requests a second that were due; 0 without a timetable.
+    pub rate: u64,
+    /// What the load has seen.
+    pub tally: Tally,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// What was counted because of it.
+    pub caught: Caught,
+    /// Where it ran.
+    pub machine: Machine,
+}
+
+impl Outcome {
+    /// True where net clicks grew by what was acknowledged. A click that was not acknowledged may
+    /// count all the same, since nobody was told that it does not.
+    pub fn is_exact(&self) -> bool {
+        let net = u64::try_from(self.caught.added.clicks_net()).unwrap_or(0);
+        self.tally.acknowledged > 0 && (self.tally.acknowledged..=self.tally.sent).contains(&net) && self.caught.complete
+    }
+
+    /// Events acknowledged a second.
+    pub fn events_per_second(&self) -> f64 {
+        self.tally.acknowledged as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// Events a second from the first request until all of them were counted and visible.
+    pub fn counted_per_second(&self) -> f64 {
+        let until = self.elapsed + self.caught.waited;
+        self.caught.added.clicks_gross() as f64 / until.as_secs_f64().max(1e-9)
+    }
+
+    fn percentile_ms(&self, quantile: f64) -> f64 {
+        self.tally.latency.value_at_quantile(quantile) as f64 / 1e6
+    }
+
+    fn share(&self, count: u64) -> f64 {
+        count as f64 / (self.tally.sent as f64 / self.batch as f64).max(1.0)
+    }
+
+    /// Prints it, one line a figure or one line of JSON.
+    pub fn print(&self, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
+        if as_json { writeln!(out, "{}", self.json()) } else { self.table(out) }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "what": self.what, "connections": self.connections, "batch": self.batch, "rate": self.rate,
+            "sent": self.tally.sent, "acknowledged": self.tally.acknowledged,
+            "degraded_share": self.share(self.tally.degraded), "error_share": self.share(self.tally.errors),
+            "first_error": self.tally.first_error, "seconds": self.elapsed.as_secs_f64(),
+            "events_per_second": self.events_per_second(), "counted_per_second": self.counted_per_second(),
+            "latency_ms": {
+                "p50": self.percentile_ms(0.5), "p90": self.percentile_ms(0.9),
+                "p99": self.percentile_ms(0.99), "p99_9": self.percentile_ms(0.999),
+                "max": self.tally.latency.max() as f64 / 1e6,
+            },
+            "counted_after_seconds": self.caught.waited.as_secs_f64(),
+            "net_clicks": self.caught.added.clicks_net(), "clicks": self.caught.added.clicks,
+            "exact": self.is_exact(), "machine": self.machine.json(),
+        })
+    }
+
+    fn table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let loop_kind = match self.rate {
+            0 => "as fast as answers come; latency from sending".to_owned(),
+            rate => format!("{rate} a second; latency from when each was due"),
+        };
+        let requests = self.tally.sent.div_ceil(self.batch as u64);
+        writeln!(out, "{:<26}{} x {}", "machine", self.machine.cores, self.machine.cpu)?;
+        writeln!(out, "{:<26}{}, {} connections, {loop_kind}", "load", self.what, self.connections)?;
+        writeln!(out, "{:<26}{} events in {requests} requests", "sent", self.tally.sent)?;
+        writeln!(out, "{:<26}{}", "acknowledged", self.tally.acknowledged)?;
+        writeln!(out, "{:<26}{:.4} %", "degraded", 100.0 * self.share(self.tally.degraded))?;
+        writeln!(out, "{:<26}{:.4} %", "errors", 100.0 * self.share(self.tally.errors))?;
+        if let Some(error) = &self.tally.first_error {
+            writeln!(out, "{:<26}{error}", "first error")?;
+        }
+        writeln!(out, "{:<26}{:.2}", "seconds", self.elapsed.as_secs_f64())?;
+        writeln!(out, "{:<26}{:.0}", "acknowledged a second", self.events_per_second())?;
+        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
+            writeln!(out, "{:<26}{:.3}", format!("{name} of a request, ms"), self.percentile_ms(quantile))?;
+        }
+        writeln!(out, "{:<26}{:.3}", "max, ms", self.tally.latency.max() as f64 / 1e6)?;
+        writeln!(out, "{:<26}{:.2}", "counted after, seconds", self.caught.waited.as_secs_f64())?;
+        writeln!(out, "{:<26}{:.0}", "counted a second, overall", self.counted_per_second())?;
+        for (verdict, count) in &self.caught.added.clicks {
+            writeln!(out, "{:<26}{count}", format!("clicks {verdict}"))?;
+        }
+        let equal = if self.is_exact() { "as many as were acknowledged" } else { "NOT what was acknowledged" };
+        writeln!(out, "{:<26}{}: {equal}", "net clicks grew by", self.caught.added.clicks_net())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    
+    fn outcome(sent: u64, acknowledged: u64, net: i64) -> Outcome {
+        let added = Figures { clicks: [("counted".to_owned(), net)].into(), ..Figures::default() };
+        let mut latency = histogram();
+        latency.record_n(2_000_000, 99).expect("in bounds");
+        latency.record(9_000_000).expect("in bounds");
+        Outcome {
+            what: "click",
+            connections: 4,
+            batch: 1,
+            rate: 100,
+            tally: Tally { sent, acknowledged, degraded: sent - acknowledged, latency, ..Tally::default() },
+            elapsed: Duration::from_secs(2),
+            caught: Caught { added, complete: true, waited: Duration::ZERO },
+            machine: Machine { cores: 2, cpu: "x".to_owned() },
+        }
+    }
+
+    #[test]
+    fn net_clicks_are_what_was_acknowledged() {
+        assert!(outcome(100, 100, 100).is_exact());
+        assert!(!outcome(100, 100, 99).is_exact(), "one was lost");
+        assert!(!outcome(100, 100, 101).is_exact(), "one was counted twice");
+        assert!(outcome(100, 90, 95).is_exact(), "what was not acknowledged may count");
+        assert!(!outcome(0, 0, 0).is_exact(), "nothing was compared");
+    }
+
+    #[test]
+    fn figures_are_in_the_json() {
+        let json = outcome(100, 100, 100).json();
+        assert_eq!((json["events_per_second"].as_f64(), json["exact"].as_bool()), (Some(50.0), Some(true)));
+        let p50 = json["latency_ms"]["p50"].as_f64().expect("a number");
+        assert!((1.99..2.01).contains(&p50), "{p50}");
+        assert!(json["latency_ms"]["max"].as_f64().expect("a number") > 8.9);
+    }
+}

@@ -1,0 +1,45 @@
+//! The commands, one file each. Data goes to stdout, everything else to stderr.
+
+pub mod bench;
+pub mod client;
+pub mod day;
+pub mod demo;
+pub mod replay;
+pub mod serve;
+pub mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::args::{Arguments, BenchWhat, Command};
+use crate::config::Config;
+
+/// Runs one command.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    match arguments.command {
+        Command::Serve(serve) => serve::run(&serve),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Verify(verify) => verify::run(&verify),
+        Command::Replay(replay) => replay::run(&replay, std::env::var("RECKON_API_KEY").ok()),
+        Command::Bench(bench) => match bench.what {
+            BenchWhat::Click(load) => bench::click(&load, std::env::var("RECKON_API_KEY").ok()),
+            BenchWhat::Ingest(load) => bench::ingest(&load, std::env::var("RECKON_API_KEY").ok()),
+            BenchWhat::Mint(mint) => bench::mint(&mint, std::env::var("RECKON_API_KEY").ok()),
+        },
+    }
+}
+
+/// A runtime of `threads` workers; 0 takes one for each core.
+pub fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().context("cannot start the runtime")
+}
+
+/// The configuration with this process's environment.
+pub fn load_config(file: Option<&std::path::Path>) -> Result<Config> {
+    Config::load(file, std::env::vars())
+}

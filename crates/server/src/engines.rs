@@ -1,0 +1,282 @@
+//! The wiring: from a configuration to running engines. Engines are named here, in one `match` a
+//! seam, and in their own files; nowhere else.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reckon_books::{Books, SqliteBooks};
+use reckon_disk::Disk;
+use reckon_event::{Subscriber, Timestamp};
+use reckon_eventlog::{DiskLog, EventLog, LaneHealth};
+use reckon_pipeline::{Pipeline, Running};
+use reckon_rollup::{Files, RollupStore, RollupSubscriber};
+
+use crate::app::App;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::{Config, LogEngine, RollupEngine, Unsigned};
+use crate::edge::{Agents, Edge, Meters, Policy, Spool, Thresholds};
+use crate::http::{Gate, body, keys};
+use crate::mint::Minter;
+use crate::secrets::{Secrets, write_private};
+
+/// A data folder: which file or folder in it is whose.
+#[derive(Clone, Debug)]
+pub struct DataDir(pub PathBuf);
+
+impl DataDir {
+    /// The log of events.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// Checkpoints, epoch journal and opaque ids.
+    pub fn count(&self) -> PathBuf {
+        self.0.join("count")
+    }
+
+    /// Counters.
+    pub fn rollup(&self) -> PathBuf {
+        self.0.join("rollup")
+    }
+
+    /// The admin's key, alone.
+    pub fn admin_key(&self) -> PathBuf {
+        self.0.join("admin.key")
+    }
+
+    fn secrets(&self) -> PathBuf {
+        self.0.join("secrets")
+    }
+
+    /// The books, where the configuration means a file.
+    pub fn books(&self, config: &Config) -> Result<PathBuf> {
+        match config.books.url.strip_prefix("sqlite:") {
+            Some(path) => Ok(self.0.join(path.trim_start_matches("//"))),
+            None => bail!("books.url = {:?}: must begin with sqlite: or postgres:", config.books.url),
+        }
+    }
+}
+
+/// A running system. Dropping it without [`System::stop`] is a crash, which loses nothing that was
+/// acknowledged.
+pub struct System {
+    /// What handlers share.
+    pub app: Arc<App>,
+    /// The admin's key where this start has made it.
+    pub fresh_admin_key: Option<String>,
+    pipeline: Running,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    _lock: Option<File>,
+}
+
+/// Opens everything in a data folder and starts counting.
+pub async fn start(config: Config, dir: &DataDir, disk: Arc<dyn Disk>, clock: Arc<Clock>) -> Result<System> {
+    std::fs::create_dir_all(&dir.0).with_context(|| format!("cannot make {}", dir.0.display()))?;
+    let lock = lock(dir)?;
+    record_clock(dir, &clock)?;
+    let books = open_books(&config, dir).await?;
+    let now = clock.now();
+    let incarnation = books.lease("incarnation", now).await.context("books")?;
+    let disk_log = open_log(&config, dir, Arc::clone(&disk), incarnation)?;
+    let log: Arc<dyn EventLog> = Arc::clone(&disk_log) as _;
+    let rollup = open_rollup(&config, dir, Arc::clone(&disk))?;
+    let pipeline = start_pipeline(&config, dir, disk, &log, &rollup, incarnation)?;
+    let fresh_admin_key = ensure_admin_key(&*books, dir, now).await?;
+    let catalog = Arc::new(Catalog::default());
+    crate::catalog_load::load(&catalog, books.load_catalog().await.context("books: cannot load the catalog")?)?;
+    let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation)?;
+    let app = Arc::new(App {
+        gate: Gate::new(Arc::clone(&books), config.server.anonymous_requests_per_second),
+        body_limits: body::Limits {
+            bytes_max: config.server.body_bytes_max,
+            bytes_decompressed_max: config.server.body_bytes_decompressed_max,
+            timeout: Duration::from_millis(config.server.body_timeout_ms),
+        },
+        edge,
+        books,
+        rollup,
+        progress: Arc::clone(pipeline.progress()),
+        log_health: Box::new(move || log_health(&disk_log)),
+        config,
+    });
+    let tasks = vec![tokio::spawn(drain(Arc::clone(&app))), tokio::spawn(tidy(Arc::clone(&app)))];
+    Ok(System { app, fresh_admin_key, pipeline, tasks, _lock: Some(lock) })
+}
+
+impl System {
+    /// Stops counting at a checkpoint. What is still in the spool is lost, and counted.
+    pub async fn stop(self) -> Result<()> {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.app.edge.spool.abandon();
+        let pipeline = self.pipeline;
+        tokio::task::spawn_blocking(move || pipeline.stop()).await.context("the counter's thread")??;
+        self.app.books.close().await;
+        Ok(())
+    }
+}
+
+/// One server a folder: the lock goes with the process, however it ends.
+pub fn lock(dir: &DataDir) -> Result<File> {
+    let path = dir.0.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => bail!("another reckon is running on {}", dir.0.display()),
+    }
+}
+
+/// A folder that was written by a scaled clock says so for ever.
+fn record_clock(dir: &DataDir, clock: &Clock) -> Result<()> {
+    if clock.factor() == 1 {
+        return Ok(());
+    }
+    let path = dir.0.join("clock");
+    std::fs::write(&path, format!("scaled:{}\n", clock.factor()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+async fn open_books(config: &Config, dir: &DataDir) -> Result<Arc<dyn Books>> {
+    let path = dir.books(config)?;
+    let books = SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
+    Ok(Arc::new(books))
+}
+
+fn open_log(config: &Config, dir: &DataDir, disk: Arc<dyn Disk>, incarnation: u32) -> Result<Arc<DiskLog>> {
+    match config.log.engine {
+        LogEngine::Disk => {
+            let options = reckon_eventlog::Options {
+                lanes: config.log.lanes,
+                segment_bytes: config.log.segment_bytes,
+                segment_age: Duration::from_secs(config.log.segment_age_s),
+                staging_bytes_max: config.log.staging_bytes_max,
+                commit_delay_max: Duration::from_micros(config.log.commit_delay_us),
+                ..Default::default()
+            };
+            let (log, recovery) = DiskLog::open(disk, &dir.log(), options, incarnation)
+                .with_context(|| format!("log: {}", dir.log().display()))?;
+            for torn in recovery.lanes.iter().filter_map(|lane| lane.torn.as_ref()) {
+                eprintln!("log: an unfinished commit was cut off at {torn}; nothing in it was acknowledged");
+            }
+            Ok(Arc::new(log))
+        }
+        LogEngine::Kafka => bail!("log.engine: kafka is not in this build"),
+    }
+}
+
+/// What keeps the log from taking records; empty where nothing does.
+fn log_health(log: &DiskLog) -> Vec<String> {
+    let lanes = log.health().into_iter().enumerate();
+    let sick = lanes.filter(|(_, health)| *health != LaneHealth::Writable);
+    sick.map(|(lane, health)| format!("log lane {lane} is {health:?}").to_lowercase()).collect()
+}
+
+fn open_rollup(config: &Config, dir: &DataDir, disk: Arc<dyn Disk>) -> Result<Arc<dyn RollupStore>> {
+    match config.rollup.engine {
+        RollupEngine::Files => {
+            let options = reckon_rollup::Options::new(config.rollup.seconds_bytes_max);
+            let store = Files::open(disk, &dir.rollup(), options)
+                .with_context(|| format!("rollup: {}", dir.rollup().display()))?;
+            Ok(Arc::new(store))
+        }
+        RollupEngine::Clickhouse => bail!("rollup.engine: clickhouse is not in this build"),
+    }
+}
+
+fn start_pipeline(
+    config: &Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+    log: &Arc<dyn EventLog>,
+    rollup: &Arc<dyn RollupStore>,
+    generation: u32,
+) -> Result<Running> {
+    let options = reckon_pipeline::Options {
+        policy: reckon_count::Policy {
+            minted_horizon: config.minted_horizon_us(),
+            opaque_horizon: config.counter.opaque_horizon_s * Timestamp::SECOND,
+            unsigned_window: config.click.unsigned_window_s * Timestamp::SECOND,
+            ..Default::default()
+        },
+        epoch_interval: Duration::from_millis(config.counter.epoch_ms),
+        epoch_records_max: config.counter.epoch_records_max,
+        checkpoint_epochs: config.counter.checkpoint_epochs,
+        ..Default::default()
+    };
+    let subscribers: Vec<Box<dyn Subscriber>> = vec![Box::new(RollupSubscriber::new(Arc::clone(rollup)))];
+    let pipeline = Pipeline::open(Arc::clone(log), disk, &dir.count(), options, generation, subscribers)
+        .with_context(|| format!("counting: {}", dir.count().display()))?;
+    pipeline.spawn().context("cannot start the counter's thread")
+}
+
+/// The key of the first start: made once, kept alone in its file.
+async fn ensure_admin_key(books: &dyn Books, dir: &DataDir, now: Timestamp) -> Result<Option<String>> {
+    if dir.admin_key().exists() {
+        return Ok(None);
+    }
+    let secret = keys::create_admin_key(books, now).await.context("books: cannot make the admin key")?;
+    write_private(&dir.admin_key(), &format!("{secret}\n"))?;
+    Ok(Some(secret))
+}
+
+fn edge(
+    config: &Config,
+    dir: &DataDir,
+    clock: Arc<Clock>,
+    catalog: Arc<Catalog>,
+    log: Arc<dyn EventLog>,
+    incarnation: u32,
+) -> Result<Edge> {
+    let robots = Some(config.rules.robots_file.as_str()).filter(|file| !file.is_empty());
+    let meters = Arc::new(Meters::default());
+    Ok(Edge {
+        clock,
+        secrets: Secrets::load(&dir.secrets())?,
+        catalog,
+        minter: Minter::new(incarnation),
+        agents: Agents::load(robots.map(Path::new))?,
+        log,
+        spool: Arc::new(Spool::new(config.click.spool_events_max, Arc::clone(&meters))),
+        policy: policy(config),
+        meters,
+    })
+}
+
+fn policy(config: &Config) -> Policy {
+    let too_fast_ms = if config.rules.enabled { config.rules.too_fast_ms } else { 0 };
+    Policy {
+        thresholds: Thresholds {
+            too_fast_us: too_fast_ms * 1_000,
+            token_age_us_max: config.token.expiry_s * Timestamp::SECOND,
+            token_age_batch_us_max: config.token.expiry_batch_s * Timestamp::SECOND,
+        },
+        unsigned_counts: config.click.unsigned == Unsigned::Count,
+        wait_max: Duration::from_millis(config.click.wait_ms_max),
+        future_skew_us: config.events.future_skew_s * Timestamp::SECOND,
+        age_us_max: config.events.age_s_max.saturating_mul(Timestamp::SECOND),
+        batch_events_max: config.server.batch_events_max,
+        expiry_us: config.token.expiry_s.max(config.token.expiry_batch_s) * Timestamp::SECOND,
+        rules_version: u32::try_from(too_fast_ms).unwrap_or(u32::MAX),
+    }
+}
+
+async fn drain(app: Arc<App>) {
+    app.edge.spool.drain(app.log()).await;
+}
+
+/// What must be forgotten now and then: quiet addresses, old answers.
+async fn tidy(app: Arc<App>) {
+    let mut every = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        every.tick().await;
+        app.gate.sweep();
+        if let Err(error) = app.books.expire(app.edge.clock.now()).await {
+            eprintln!("books: cannot expire old answers: {error}");
+        }
+    }
+}
