@@ -26,6 +26,8 @@ const VERSION: u16 = 1;
 const HEAD_BYTES: usize = 10;
 const PREFIX: &str = "checkpoint-";
 const SUFFIX: &str = ".state";
+/// The newest and the one before it.
+pub(crate) const KEPT: usize = 2;
 /// Changes below this many bytes never force a whole checkpoint.
 const CHANGES_BYTES_MIN: u64 = 1 << 20;
 /// Nor may a chain be longer than this.

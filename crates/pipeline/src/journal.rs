@@ -3,15 +3,20 @@
 //! ```text
 //! file epochs-<number>.journal:  frame*
 //! frame: | "RKEP" | length u32 | CRC32C u32 | body |      length and CRC of the body, little endian
-//! body:  | version u8 | stage u8 | group u16 | generation u32 | number u64 | horizons 4 x i64
+//! body:  | version u8 | epochs u32 | epoch* |
+//! epoch: | stage u8 | group u16 | generation u32 | number u64 | horizons 4 x i64 |
 //!        | bounds u16 | (partition u16, from u64, to u64)* |
 //! ```
+//!
+//! A frame is what one sync makes durable, so it is there or not: with one frame an epoch, a power
+//! cut could keep the second epoch of a sync without the first, and that would look like damage.
 //!
 //! A file is never appended to after it was closed: opening starts a new one and logs the epochs
 //! that are still to be applied again in it. So a frame that is read was either synced by its writer
 //! or is synced now, even if its own sync had failed. A torn tail is an epoch nobody was handed; a
 //! valid frame behind damage, or a hole in the numbers, is damage.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,16 +54,18 @@ pub(crate) struct Journal {
 }
 
 /// What the journal's files hold.
+#[derive(Default)]
 pub(crate) struct Found {
-    /// All epochs in it, ascending, without holes, each once.
-    pub epochs: Vec<Logged>,
+    /// All epochs in it by number. Removing files is not one step, so a crash may leave any of
+    /// those that were no longer needed: only behind a checkpoint are there no holes.
+    pub epochs: BTreeMap<u64, Logged>,
     /// Its files, oldest first, each with the highest epoch in it (0: none).
     pub files: Vec<(PathBuf, u64)>,
 }
 
 /// Reads all of a folder's journal.
 pub(crate) fn find(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
-    let mut found = Found { epochs: Vec::new(), files: Vec::new() };
+    let mut found = Found::default();
     for path in list(disk, dir)? {
         let bytes = read_all(disk, &path)
             .map_err(|error| Error::disk(format!("read {}", path.display()), error))?;
@@ -72,26 +79,16 @@ pub(crate) fn find(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
 }
 
 impl Found {
+    /// The later file has the later generation's name on the same epoch.
     fn take(&mut self, path: &Path, logged: Logged) -> Result<(), Error> {
-        let place = || path.display().to_string();
         let number = logged.epoch.number;
-        let Some(first) = self.epochs.first().map(|first| first.epoch.number) else {
-            self.epochs.push(logged);
-            return Ok(());
-        };
-        let at = number.checked_sub(first).map(|at| at as usize);
-        match at.filter(|&at| at <= self.epochs.len()) {
-            None => Err(Error::damaged(place(), format!("epoch {number} out of order"))),
-            Some(at) if at == self.epochs.len() => {
-                self.epochs.push(logged);
-                Ok(())
-            }
-            Some(at) if is_same_input(&self.epochs[at], &logged) => {
-                self.epochs[at] = logged;
-                Ok(())
-            }
-            Some(_) => Err(Error::damaged(place(), format!("epoch {number} in two forms"))),
+        let known = self.epochs.get(&number);
+        if known.is_some_and(|known| !is_same_input(known, &logged)) {
+            let what = format!("epoch {number} in two forms");
+            return Err(Error::damaged(path.display().to_string(), what));
         }
+        self.epochs.insert(number, logged);
+        Ok(())
     }
 }
 
@@ -128,10 +125,8 @@ impl Journal {
     /// Logs epochs; they are durable when it returns.
     pub fn append(&mut self, epochs: &[Logged]) -> Result<(), Error> {
         let mut bytes = Vec::new();
-        for logged in epochs {
-            put_frame(&mut bytes, logged);
-            self.highest = logged.epoch.number;
-        }
+        put_frame(&mut bytes, epochs);
+        self.highest = epochs.last().map_or(self.highest, |last| last.epoch.number);
         let failed = |error| Error::disk(format!("log an epoch in {}", self.path.display()), error);
         self.file.write_at(&bytes, self.written).map_err(failed)?;
         self.file.sync().map_err(failed)?;
@@ -183,12 +178,24 @@ fn number_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
-fn put_frame(out: &mut Vec<u8>, logged: &Logged) {
-    let Logged { epoch, policy } = logged;
+fn put_frame(out: &mut Vec<u8>, epochs: &[Logged]) {
     let start = out.len();
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&[VERSION, epoch.stage]);
+    out.push(VERSION);
+    out.extend_from_slice(&(epochs.len() as u32).to_le_bytes());
+    for logged in epochs {
+        put_epoch(out, logged);
+    }
+    let body = &out[start + HEAD_BYTES..];
+    let (length, sum) = (body.len() as u32, crc32c::crc32c(body));
+    out[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
+    out[start + 8..start + 12].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn put_epoch(out: &mut Vec<u8>, logged: &Logged) {
+    let Logged { epoch, policy } = logged;
+    out.push(epoch.stage);
     out.extend_from_slice(&epoch.group.to_le_bytes());
     out.extend_from_slice(&epoch.generation.to_le_bytes());
     out.extend_from_slice(&epoch.number.to_le_bytes());
@@ -206,43 +213,47 @@ fn put_frame(out: &mut Vec<u8>, logged: &Logged) {
         out.extend_from_slice(&bound.from.to_le_bytes());
         out.extend_from_slice(&bound.to.to_le_bytes());
     }
-    let body = &out[start + HEAD_BYTES..];
-    let (length, sum) = (body.len() as u32, crc32c::crc32c(body));
-    out[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
-    out[start + 8..start + 12].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// The frames of a file up to a torn tail.
+/// The epochs of a file up to a torn tail.
 fn read_frames(path: &Path, bytes: &[u8]) -> Result<Vec<Logged>, Error> {
+    let damaged = |at: usize, what: &str| {
+        Error::damaged(path.display().to_string(), format!("{what} at byte {at}"))
+    };
     let mut epochs = Vec::new();
-    let mut rest = bytes;
-    while let Some((logged, length)) = read_frame(rest) {
-        epochs.push(logged);
-        rest = &rest[length..];
+    let mut at = 0;
+    while let Some(body) = frame_body(&bytes[at..]) {
+        if body.first().is_some_and(|&version| version > VERSION) {
+            let place = path.display().to_string();
+            return Err(Error::Newer { place, version: u16::from(body[0]) });
+        }
+        epochs.append(&mut read_body(body).ok_or_else(|| damaged(at, "no epochs"))?);
+        at += HEAD_BYTES + body.len();
     }
-    let is_damage = (1..rest.len()).any(|at| read_frame(&rest[at..]).is_some());
-    if is_damage {
-        let at = bytes.len() - rest.len();
-        return Err(Error::damaged(path.display().to_string(), format!("no epoch at byte {at}")));
-    }
-    Ok(epochs)
+    let is_damage = (at + 1..bytes.len()).any(|behind| frame_body(&bytes[behind..]).is_some());
+    if is_damage { Err(damaged(at, "no frame")) } else { Ok(epochs) }
 }
 
-fn read_frame(bytes: &[u8]) -> Option<(Logged, usize)> {
+/// The body of a whole frame.
+fn frame_body(bytes: &[u8]) -> Option<&[u8]> {
     let mut head = Reader(bytes);
     if &head.array::<4>()? != MAGIC {
         return None;
     }
     let (length, sum) = (head.u32()? as usize, head.u32()?);
-    let body = head.bytes(length)?;
-    if crc32c::crc32c(body) != sum {
-        return None;
-    }
+    head.bytes(length).filter(|body| crc32c::crc32c(body) == sum)
+}
+
+fn read_body(body: &[u8]) -> Option<Vec<Logged>> {
     let mut body = Reader(body);
-    let [version, stage] = body.array()?;
-    if version != VERSION {
-        return None;
-    }
+    let _version: [u8; 1] = body.array()?;
+    let count = body.u32()?;
+    let epochs = (0..count).map(|_| read_epoch(&mut body)).collect::<Option<_>>()?;
+    body.0.is_empty().then_some(epochs)
+}
+
+fn read_epoch(body: &mut Reader<'_>) -> Option<Logged> {
+    let [stage] = body.array()?;
     let (group, generation, number) = (body.u16()?, body.u32()?, body.u64()?);
     let policy = Policy {
         minted_horizon: body.i64()?,
@@ -254,6 +265,5 @@ fn read_frame(bytes: &[u8]) -> Option<(Logged, usize)> {
     for _ in 0..body.u16()? {
         bounds.push(Bound { partition: body.u16()?, from: body.u64()?, to: body.u64()? });
     }
-    let epoch = Epoch { stage, group, generation, number, bounds };
-    Some((Logged { epoch, policy }, HEAD_BYTES + length))
+    Some(Logged { epoch: Epoch { stage, group, generation, number, bounds }, policy })
 }

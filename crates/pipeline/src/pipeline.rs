@@ -1,6 +1,6 @@
 //! One counter: it makes epochs, folds them, hands them on and writes checkpoints.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -360,17 +360,16 @@ fn check_partitions(log: &dyn EventLog, head: &Head) -> Result<(), Error> {
 /// and whoever kept something of them is fenced against older counters from the first one on.
 fn pending_after(
     head: &Head,
-    logged: Vec<Logged>,
+    mut logged: BTreeMap<u64, Logged>,
     generation: u32,
     dir: &Path,
 ) -> Result<Vec<Logged>, Error> {
     let highest =
-        logged.iter().map(|logged| logged.epoch.generation).chain([head.generation]).max();
+        logged.values().map(|logged| logged.epoch.generation).chain([head.generation]).max();
     if let Some(other) = highest.filter(|&other| other > generation) {
         return Err(Error::Fenced { by: dir.display().to_string(), generation: other });
     }
-    let mut pending: Vec<Logged> =
-        logged.into_iter().filter(|logged| logged.epoch.number > head.number).collect();
+    let mut pending: Vec<Logged> = logged.split_off(&(head.number + 1)).into_values().collect();
     for (expected, logged) in (head.number + 1..).zip(&mut pending) {
         let number = logged.epoch.number;
         if number != expected {

@@ -22,22 +22,24 @@ pub struct Report {
 /// Checks a folder that no pipeline is open on. Fails only where the disk does.
 pub fn verify(disk: &dyn Disk, dir: &Path) -> Result<Report, Error> {
     let mut report = Report::default();
-    let mut newest = 0;
-    for number in checkpoint::list(disk, dir)? {
-        newest = newest.max(number);
-        let found = checkpoint::restore(disk, dir, number)
-            .and_then(|restored| opaque::check(disk, dir, &restored.head.runs));
-        if let Some(ids) = report.note(found)? {
-            report.checkpoints += 1;
-            report.opaque_ids += ids;
+    let numbers = checkpoint::list(disk, dir)?;
+    let newest = numbers.last().copied().unwrap_or(0);
+    for (behind, &number) in numbers.iter().rev().enumerate() {
+        let restored = checkpoint::restore(disk, dir, number);
+        let Some(restored) = report.note(restored)? else { continue };
+        report.checkpoints += 1;
+        // Older files are there because others are based on them; their runs have been let go of.
+        if behind < checkpoint::KEPT {
+            let ids = report.note(opaque::check(disk, dir, &restored.head.runs))?;
+            report.opaque_ids += ids.unwrap_or(0);
         }
     }
     let found = journal::find(disk, dir);
     if let Some(found) = report.note(found)? {
         report.epochs = found.epochs.len() as u64;
-        let next = found.epochs.iter().map(|logged| logged.epoch.number).find(|&n| n > newest);
-        if let Some(next) = next.filter(|&next| next != newest + 1) {
-            report.damage.push(format!("epoch {} is missing before {next}", newest + 1));
+        let behind = found.epochs.range(newest + 1..).map(|(&number, _)| number);
+        if let Some((expected, next)) = (newest + 1..).zip(behind).find(|(want, is)| want != is) {
+            report.damage.push(format!("epoch {expected} is missing before {next}"));
         }
     }
     Ok(report)

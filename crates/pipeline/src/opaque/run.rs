@@ -13,6 +13,7 @@
 //! Filter and index stay in memory (17.3 bits an id); a look that passes the filter reads one block.
 //! A key stands once in a run, so its place follows from the index alone.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,7 +100,12 @@ impl Run {
     pub fn open(disk: &dyn Disk, dir: &Path, number: u64, bucket: i64) -> Result<Self, Error> {
         let path = path_of(dir, number);
         let failed = |error| Error::disk(format!("open {}", path.display()), error);
-        let file = disk.open(&path, Open::Read).map_err(failed)?;
+        let file = match disk.open(&path, Open::Read) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Error::damaged(path.display().to_string(), "missing"));
+            }
+            opened => opened.map_err(failed)?,
+        };
         let length = file.len().map_err(failed)?;
         let tail_at = length
             .checked_sub(TAIL_BYTES as u64)
