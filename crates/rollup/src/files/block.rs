@@ -11,13 +11,16 @@
 use reckon_event::Measure;
 
 use super::column;
-use super::row::{CURRENCY_CODES, Key, Row};
+use super::row::{CURRENCY_CODES, Key, Lead, Row};
 use super::wire::Reader;
 
 /// The most rows in a block.
 pub(super) const BLOCK_ROWS: usize = 2_048;
 
 const COLUMNS: usize = 13;
+
+/// The column of buckets.
+const BUCKET: usize = 10;
 
 /// What all rows of a run have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,21 +80,50 @@ fn words(row: &Row, grid: Grid) -> [u64; COLUMNS] {
     ]
 }
 
-/// Appends the block of `rows`, of which there is at least one.
-pub(super) fn encode(rows: &[Row], grid: Grid, out: &mut Vec<u8>) {
-    let mut columns: [Vec<u64>; COLUMNS] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
-    for row in rows {
-        for (column, word) in columns.iter_mut().zip(words(row, grid)) {
+/// A block that is being filled.
+#[derive(Default)]
+pub(super) struct OpenBlock {
+    columns: [Vec<u64>; COLUMNS],
+}
+
+impl OpenBlock {
+    pub(super) fn push(&mut self, row: &Row, grid: Grid) {
+        for (column, word) in self.columns.iter_mut().zip(words(row, grid)) {
             column.push(word);
         }
     }
-    let lengths = out.len();
-    out.resize(lengths + COLUMNS * 4, 0);
-    for (at, values) in columns.iter().enumerate() {
-        let start = out.len();
-        column::encode(values, out);
-        let length = u32::try_from(out.len() - start).expect("a column of a block is small");
-        out[lengths + at * 4..][..4].copy_from_slice(&length.to_le_bytes());
+
+    pub(super) fn len(&self) -> usize {
+        self.columns[0].len()
+    }
+
+    /// The leading part of the first key.
+    pub(super) fn first(&self) -> Option<Lead> {
+        let [tenant, ad, campaign, ..] = &self.columns;
+        let tenant = u32::try_from(*tenant.first()?).expect("it was one when it was pushed");
+        Some((tenant, ad[0], campaign[0]))
+    }
+
+    /// The least and the greatest second.
+    pub(super) fn seconds(&self, grid: Grid) -> (i64, i64) {
+        let buckets = self.columns[BUCKET].iter().copied();
+        let second = |bucket: Option<u64>| {
+            bucket.and_then(|bucket| grid.second(bucket)).expect("it was one when it was pushed")
+        };
+        (second(buckets.clone().min()), second(buckets.max()))
+    }
+
+    /// Appends the block, of which there is at least one row, and begins the next.
+    pub(super) fn encode(&mut self, out: &mut Vec<u8>) {
+        let lengths = out.len();
+        out.resize(lengths + COLUMNS * 4, 0);
+        for (at, values) in self.columns.iter_mut().enumerate() {
+            let start = out.len();
+            column::encode(values, out);
+            let length = u32::try_from(out.len() - start).expect("a column of a block is small");
+            out[lengths + at * 4..][..4].copy_from_slice(&length.to_le_bytes());
+            values.clear();
+        }
     }
 }
 
@@ -182,8 +214,11 @@ mod tests {
                 measure: Measure { count: i64::from(n) - 1_000, spend: -i64::from(n % 3) },
             })
             .collect();
-        let mut bytes = Vec::new();
-        encode(&rows, grid, &mut bytes);
+        let (mut open, mut bytes) = (OpenBlock::default(), Vec::new());
+        rows.iter().for_each(|row| open.push(row, grid));
+        assert_eq!((open.first(), open.seconds(grid)), (Some((1, 0, 0)), (600, 960)));
+        open.encode(&mut bytes);
+        assert_eq!(open.len(), 0);
         let mut block = Block::default();
         block.decode(&bytes, rows.len(), Wanted::ALL).expect("a block");
         let read: Vec<Row> =

@@ -162,17 +162,18 @@ fn packed_bytes(count: usize, width: u8) -> usize {
 }
 
 fn pack(values: impl Iterator<Item = u64>, width: u8, out: &mut Vec<u8>) {
-    let (mut held, mut held_bits) = (0u128, 0);
+    let width = u32::from(width);
+    let (mut held, mut held_bits) = (0u64, 0);
     for value in values {
-        held |= u128::from(value) << held_bits;
-        held_bits += u32::from(width);
+        held |= value << held_bits;
+        held_bits += width;
         if held_bits >= 64 {
-            out.extend_from_slice(&(held as u64).to_le_bytes());
-            held >>= 64;
+            out.extend_from_slice(&held.to_le_bytes());
             held_bits -= 64;
+            held = value.checked_shr(width - held_bits).unwrap_or(0);
         }
     }
-    out.extend_from_slice(&(held as u64).to_le_bytes()[..held_bits.div_ceil(8) as usize]);
+    out.extend_from_slice(&held.to_le_bytes()[..held_bits.div_ceil(8) as usize]);
 }
 
 fn unpack(

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use reckon_disk::{Disk, Lock, read_all, write_whole};
 
-use super::hot::{Frozen, project};
+use super::hot::Frozen;
 use super::manifest::{Declared, Line, Manifest, manifest_number, manifest_path};
-use super::merge::{Merge, due, merge_runs, narrow, wide};
+use super::merge::{Merge, due, merge_runs, wide};
 use super::names::{Names, names_path, write_names};
 use super::options::{Cube, Options};
 use super::row::Row;
-use super::run::{Run, RunMeta, RunWriter, Span, run_path};
+use super::run::{Folder, Run, RunMeta, Span, run_path};
+use super::spill::{Segments, Spill};
 use super::totals::Totals;
 use super::{Durable, Files, Writer};
 use crate::{BrokenKind, Error};
@@ -205,6 +206,7 @@ impl Files {
 /// The next state of the folder, while it is being made.
 struct Next<'a> {
     files: &'a Files,
+    folder: Folder<'a>,
     manifest: Manifest,
     runs: Vec<Arc<Run>>,
     retired: Vec<Arc<Run>>,
@@ -216,6 +218,7 @@ impl<'a> Next<'a> {
         let before = &hand.before.manifest;
         Next {
             files,
+            folder: Folder { disk: &*files.disk, dir: &files.dir, last_file: before.last_file },
             manifest: Manifest {
                 number: before.number + 1,
                 line: hand.line,
@@ -229,17 +232,11 @@ impl<'a> Next<'a> {
         }
     }
 
-    fn next_file(&mut self) -> u64 {
-        self.manifest.next_file += 1;
-        self.manifest.next_file
-    }
-
     fn cubes(&self) -> impl Iterator<Item = (u16, &'a Cube)> + use<'a> {
         (0u16..).zip(&self.files.options.cubes)
     }
 
     fn write_names(&mut self) -> Result<(), Error> {
-        let Files { disk, dir, .. } = self.files;
         let names = self.files.names();
         let fresh = names.fresh();
         if fresh.is_empty() {
@@ -248,8 +245,9 @@ impl<'a> Next<'a> {
         let rewrite = self.manifest.names.len() >= NAMES_FILES_MAX;
         let texts = if rewrite { names.all() } else { fresh };
         drop(names);
-        let id = self.next_file();
-        write_names(&**disk, dir, id, &texts)?;
+        let id = self.folder.next_file();
+        let dir = self.folder.dir;
+        write_names(self.folder.disk, dir, id, &texts)?;
         if rewrite {
             let old = std::mem::take(&mut self.manifest.names);
             self.strays.extend(old.into_iter().map(|id| names_path(dir, id)));
@@ -274,43 +272,26 @@ impl<'a> Next<'a> {
 
     /// Writes what the segments add to each cube.
     fn write_runs(&mut self, frozen: &[Arc<Frozen>]) -> Result<(), Error> {
-        for (place, cube) in self.cubes() {
-            let floor = self.manifest.cubes[usize::from(place)].floor;
-            let rows = project(frozen, cube.dimensions, cube.pane.seconds(), floor);
-            for (span, rows) in by_span(rows, narrow(cube.pane)) {
-                self.write_run(place, span, cube.pane.seconds(), &rows)?;
+        let floors = self.manifest.cubes.iter().map(|cube| cube.floor);
+        let mut spills: Vec<Spill> = self
+            .cubes()
+            .zip(floors)
+            .map(|((place, cube), floor)| Spill::new(place, cube, floor))
+            .collect();
+        let segments: Vec<&[Row]> = frozen.iter().map(|segment| segment.rows()).collect();
+        let mut segments = Segments::new(segments);
+        let mut batch = Vec::new();
+        while segments.fill(&mut batch) {
+            for spill in &mut spills {
+                spill.add(&batch, &mut self.folder)?;
             }
         }
-        Ok(())
-    }
-
-    fn write_run(
-        &mut self,
-        cube: u16,
-        span: Span,
-        pane_seconds: i64,
-        rows: &[Row],
-    ) -> Result<(), Error> {
-        let meta = self.blank(cube, span);
-        let Files { disk, dir, .. } = self.files;
-        let mut writer = RunWriter::create(&**disk, dir, meta, pane_seconds)?;
-        for row in rows {
-            writer.push(*row)?;
+        for spill in spills {
+            let written = spill.finish(&mut self.folder)?;
+            let dir = self.folder.dir;
+            self.runs.extend(written.into_iter().map(|meta| Arc::new(Run::new(dir, meta))));
         }
-        let written = writer.finish()?;
-        self.take(meta.id, written);
         Ok(())
-    }
-
-    fn blank(&mut self, cube: u16, span: Span) -> RunMeta {
-        RunMeta { id: self.next_file(), cube, span, least: 0, greatest: 0, rows: 0, bytes: 0 }
-    }
-
-    fn take(&mut self, id: u64, written: Option<RunMeta>) {
-        match written {
-            Some(meta) => self.runs.push(Arc::new(Run::new(&self.files.dir, meta))),
-            None => self.strays.push(run_path(&self.files.dir, id)),
-        }
     }
 
     /// Raises floors until each cube fits its budget: the oldest spans go first.
@@ -350,36 +331,22 @@ impl<'a> Next<'a> {
         let is_input = |run: &RunMeta| merge.inputs.contains(&run.id);
         let inputs: Vec<Arc<Run>> =
             self.runs.iter().filter(|run| is_input(&run.meta)).cloned().collect();
-        let meta = self.blank(merge.cube, merge.span);
+        let meta = self.folder.run(merge.cube, merge.span);
         let pane_seconds = self.files.options.cubes[usize::from(merge.cube)].pane.seconds();
-        let written = merge_runs(&*self.files.disk, &self.files.dir, &inputs, meta, pane_seconds)?;
+        let written = merge_runs(&self.folder, &inputs, meta, pane_seconds)?;
         self.retire(is_input);
-        self.take(meta.id, written);
+        let dir = self.folder.dir;
+        self.runs.extend(written.map(|meta| Arc::new(Run::new(dir, meta))));
         Ok(())
     }
 
     /// Puts the manifest in place. From here on this is what a crash leaves.
     fn publish(&mut self) -> Result<(), Error> {
-        let Files { disk, dir, .. } = self.files;
+        self.manifest.last_file = self.folder.last_file;
         self.runs.sort_by_key(|run| run.meta.id);
         self.manifest.runs = self.runs.iter().map(|run| run.meta).collect();
-        put_manifest(&**disk, dir, &self.manifest)
+        put_manifest(self.folder.disk, self.folder.dir, &self.manifest)
     }
-}
-
-/// Rows by the span they lie in; each part stays sorted.
-fn by_span(rows: Vec<Row>, width: i64) -> BTreeMap<Span, Vec<Row>> {
-    let mut parts: BTreeMap<Span, Vec<Row>> = BTreeMap::new();
-    if let Some(first) = rows.first().map(|row| Span::of(row.key.second, width))
-        && rows.iter().all(|row| Span::of(row.key.second, width) == first)
-    {
-        parts.insert(first, rows);
-        return parts;
-    }
-    for row in rows {
-        parts.entry(Span::of(row.key.second, width)).or_default().push(row);
-    }
-    parts
 }
 
 /// The least floor, not below `floor`, above which spans fit the budget.

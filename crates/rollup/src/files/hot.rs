@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use reckon_event::Measure;
 
 use super::options::Dimensions;
-use super::row::{Key, Row, Select, merge_neighbours};
+use super::row::{Key, Row, Select};
 
 /// Rows by key: an insertion-ordered table.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub(super) struct Table {
     rows: Vec<Row>,
     places: HashTable<u32>,
     hasher: RandomState,
+    /// Room to sort in.
+    order: Vec<u128>,
 }
 
 impl Table {
@@ -35,7 +37,7 @@ impl Table {
     /// Adds to one row.
     #[inline]
     pub(super) fn add(&mut self, key: Key, measure: Measure) {
-        let Table { rows, places, hasher } = self;
+        let Table { rows, places, hasher, .. } = self;
         let hash = hasher.hash_one(key);
         if let Some(&place) = places.find(hash, |&place| rows[place as usize].key == key) {
             rows[place as usize].measure.add(measure);
@@ -46,26 +48,31 @@ impl Table {
         places.insert_unique(hash, place, |&place| hasher.hash_one(rows[place as usize].key));
     }
 
-    /// Takes all rows out, sorted, without those that are zero. Memory of the places is kept.
+    /// Takes all rows out, sorted, without those that are zero. The table keeps its memory.
     pub(super) fn take_sorted(&mut self) -> Vec<Row> {
         self.places.clear();
-        let mut rows = std::mem::take(&mut self.rows);
-        rows.retain(|row| !row.is_zero());
-        sort_by_key(&mut rows);
-        rows
+        self.rows.retain(|row| !row.is_zero());
+        let sorted = sorted_by_key(&self.rows, &mut self.order);
+        self.rows.clear();
+        sorted
     }
 }
 
-/// Sorts rows with different keys. The ads, which tell most rows apart, are compared as bare
-/// numbers first, and the wide rows are moved once.
-fn sort_by_key(rows: &mut Vec<Row>) {
-    let mut order: Vec<(u32, u64, u32)> =
-        (0u32..).zip(rows.iter()).map(|(place, row)| (row.key.tenant, row.key.ad, place)).collect();
-    order.sort_unstable_by(|left, right| {
-        let key = |place: u32| &rows[place as usize].key;
-        (left.0, left.1).cmp(&(right.0, right.1)).then_with(|| key(left.2).cmp(key(right.2)))
-    });
-    *rows = order.into_iter().map(|(_, _, place)| rows[place as usize]).collect();
+/// The rows in the order of their keys, which all differ. Tenant and ad, which tell most rows apart,
+/// are sorted as one number each with the row's place; what they leave together is small.
+fn sorted_by_key(rows: &[Row], order: &mut Vec<u128>) -> Vec<Row> {
+    order.clear();
+    order.extend((0u128..).zip(rows).map(|(place, Row { key, .. })| {
+        u128::from(key.tenant) << 96 | u128::from(key.ad) << 32 | place
+    }));
+    order.sort_unstable();
+    let mut sorted: Vec<Row> =
+        order.iter().map(|number| rows[(number & u128::from(u32::MAX)) as usize]).collect();
+    let ad = |row: &Row| (row.key.tenant, row.key.ad);
+    for together in sorted.chunk_by_mut(|a, b| ad(a) == ad(b)) {
+        together.sort_unstable_by_key(|row| row.key);
+    }
+    sorted
 }
 
 /// A frozen segment: sorted, shared, never changed.
@@ -75,6 +82,11 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
+    /// All rows, in the order of their keys.
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     fn new(rows: Vec<Row>) -> Self {
         let seconds = rows.iter().map(|row| row.key.second);
         let bounds = (seconds.clone().min().unwrap_or(0), seconds.max().unwrap_or(-1));
@@ -153,38 +165,4 @@ impl Hot {
             self.frozen_rows -= frozen.rows.len();
         }
     }
-}
-
-/// The rows of one cube that some segments add up to, from second `floor` on: sorted, keys distinct.
-pub(super) fn project(
-    segments: &[Arc<Frozen>],
-    kept: Dimensions,
-    pane_seconds: i64,
-    floor: i64,
-) -> Vec<Row> {
-    let rows = segments.iter().flat_map(|segment| &segment.rows);
-    let projected = rows
-        .map(|row| Row { key: row.key.project(kept, pane_seconds), measure: row.measure })
-        .filter(|row| row.key.second >= floor);
-    if kept == Dimensions::ALL {
-        return merge_sorted_runs(projected);
-    }
-    let mut table = Table::default();
-    projected.for_each(|row| table.add(row.key, row.measure));
-    table.take_sorted()
-}
-
-/// Rows that keep all dimensions come as one sorted run a segment; the stable sort finds the runs
-/// and merges them.
-fn merge_sorted_runs(projected: impl Iterator<Item = Row>) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    for row in projected {
-        match rows.last_mut() {
-            Some(last) if last.key == row.key => last.measure.add(row.measure),
-            _ => rows.push(row),
-        }
-    }
-    rows.sort_by_key(|row| row.key);
-    merge_neighbours(&mut rows);
-    rows
 }

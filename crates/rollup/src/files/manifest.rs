@@ -1,7 +1,7 @@
 //! The manifest: the commit marker. It names an epoch and every file that holds what came up to it.
 //!
 //! ```text
-//!   magic 8 | number u64 | line | newest i64 | next file u64
+//!   magic 8 | number u64 | line | newest i64 | last file u64
 //!   cube count u16 | cube *  (name, dimensions u8, pane u8, floor i64)
 //!   totals | names file count u32 | id u64 * | run count u32 | run * | crc32c u32
 //! ```
@@ -58,8 +58,8 @@ pub(super) struct Manifest {
     pub line: Line,
     /// The newest second counted in; `i64::MIN`: none.
     pub newest: i64,
-    /// The number the next file gets.
-    pub next_file: u64,
+    /// The number of the last file that was made.
+    pub last_file: u64,
     pub cubes: Vec<Declared>,
     pub totals: Totals,
     pub names: Vec<u64>,
@@ -86,7 +86,7 @@ impl Manifest {
         out.extend_from_slice(&self.line.generation.to_le_bytes());
         out.extend_from_slice(&self.line.number.to_le_bytes());
         out.extend_from_slice(&self.newest.to_le_bytes());
-        out.extend_from_slice(&self.next_file.to_le_bytes());
+        out.extend_from_slice(&self.last_file.to_le_bytes());
         out.extend_from_slice(&u16::try_from(self.cubes.len()).expect("few").to_le_bytes());
         for cube in &self.cubes {
             put_text(&mut out, &cube.name);
@@ -113,7 +113,7 @@ impl Manifest {
             generation: reader.u32()?,
             number: reader.u64()?,
         };
-        let (newest, next_file) = (reader.i64()?, reader.u64()?);
+        let (newest, last_file) = (reader.i64()?, reader.u64()?);
         let cubes: Option<Vec<_>> = (0..reader.u16()?).map(|_| read_cube(&mut reader)).collect();
         let cubes = cubes?;
         let totals = Totals::read(&mut reader)?;
@@ -125,7 +125,7 @@ impl Manifest {
             number,
             line,
             newest,
-            next_file,
+            last_file,
             cubes,
             totals,
             names: names?,
@@ -196,7 +196,7 @@ mod tests {
             number: 42,
             line: Line { stage: 1, group: 7, generation: 3, number: 99 },
             newest: 1_795_255_200,
-            next_file: 12,
+            last_file: 12,
             cubes: Options::default().cubes.iter().map(Declared::of).collect(),
             totals,
             names: vec![3, 9],

@@ -10,14 +10,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::path::Path;
 use std::sync::Arc;
 
 use reckon_disk::Disk;
 
 use super::options::{Options, Pane};
 use super::row::{Key, Row};
-use super::run::{Cursor, Run, RunMeta, RunWriter, Span};
+use super::run::{Cursor, Folder, Run, RunMeta, RunWriter, Span};
 use crate::Error;
 
 /// The most merges of one `persist`.
@@ -97,18 +96,17 @@ pub(super) fn due<'a>(
 
 /// Writes the sum of `inputs` as the run of `meta`; `None` where everything cancels.
 pub(super) fn merge_runs(
-    disk: &dyn Disk,
-    dir: &Path,
+    folder: &Folder<'_>,
     inputs: &[Arc<Run>],
     meta: RunMeta,
     pane_seconds: i64,
 ) -> Result<Option<RunMeta>, Error> {
-    let mut writer = RunWriter::create(disk, dir, meta, pane_seconds)?;
-    let mut merged = Merged::open(disk, inputs, pane_seconds)?;
+    let mut writer = RunWriter::new(meta, pane_seconds);
+    let mut merged = Merged::open(folder.disk, inputs, pane_seconds)?;
     while let Some(row) = merged.next()? {
-        writer.push(row)?;
+        writer.push(&row, folder)?;
     }
-    writer.finish()
+    writer.finish(folder)
 }
 
 /// The rows of some runs in the order of their keys, those with equal keys added up.

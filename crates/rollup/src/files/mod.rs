@@ -31,6 +31,7 @@ mod plan;
 mod row;
 mod run;
 mod slide;
+mod spill;
 mod totals;
 mod verify;
 mod wire;

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use reckon_disk::{Disk, File, Open};
 
-use super::block::{self, BLOCK_ROWS, Block, Grid, Wanted};
+use super::block::{BLOCK_ROWS, Block, Grid, OpenBlock, Wanted};
 use super::options::Dimensions;
 use super::row::{Lead, Row, Select};
 use super::wire::{Reader, seal, unseal};
@@ -109,82 +109,103 @@ impl BlockEntry {
     }
 }
 
-/// Writes one run: rows are pushed in the order of their keys.
+/// A folder that files are being added to.
+pub(super) struct Folder<'a> {
+    pub disk: &'a dyn Disk,
+    pub dir: &'a Path,
+    /// The number of the last file.
+    pub last_file: u64,
+}
+
+impl Folder<'_> {
+    pub(super) fn next_file(&mut self) -> u64 {
+        self.last_file += 1;
+        self.last_file
+    }
+
+    /// A run of `cube` in `span`, of which nothing has been written yet.
+    pub(super) fn run(&mut self, cube: u16, span: Span) -> RunMeta {
+        let id = self.next_file();
+        RunMeta { id, cube, span, least: i64::MAX, greatest: i64::MIN, rows: 0, bytes: 0 }
+    }
+}
+
+/// Writes one run: rows are pushed in the order of their keys. The file is made when the first chunk
+/// is full, so that many small runs do not need many open files.
 pub(super) struct RunWriter {
-    file: Arc<dyn File>,
-    place: String,
+    file: Option<Arc<dyn File>>,
     meta: RunMeta,
     grid: Grid,
-    rows: Vec<Row>,
+    block: OpenBlock,
     chunk: Vec<u8>,
     entries: Vec<BlockEntry>,
 }
 
 impl RunWriter {
     /// Begins the file of `meta`, whose rows, bytes and bounds are found out on the way.
-    pub(super) fn create(
-        disk: &dyn Disk,
-        dir: &Path,
-        meta: RunMeta,
-        pane_seconds: i64,
-    ) -> Result<Self, Error> {
-        let path = run_path(dir, meta.id);
-        let place = path.display().to_string();
-        let file = disk.open(&path, Open::Truncate).map_err(|e| Error::io(&place, e))?;
-        Ok(RunWriter {
-            file,
-            place,
-            meta: RunMeta { rows: 0, bytes: 0, least: i64::MAX, greatest: i64::MIN, ..meta },
+    pub(super) fn new(meta: RunMeta, pane_seconds: i64) -> Self {
+        RunWriter {
+            file: None,
+            meta,
             grid: Grid { start: meta.span.start, pane_seconds },
-            rows: Vec::with_capacity(BLOCK_ROWS),
+            block: OpenBlock::default(),
             chunk: MAGIC.to_vec(),
             entries: Vec::new(),
-        })
+        }
+    }
+
+    pub(super) const fn span(&self) -> Span {
+        self.meta.span
     }
 
     /// Adds a row; one that is zero is left out.
-    pub(super) fn push(&mut self, row: Row) -> Result<(), Error> {
+    pub(super) fn push(&mut self, row: &Row, folder: &Folder<'_>) -> Result<(), Error> {
         if row.is_zero() {
             return Ok(());
         }
-        self.rows.push(row);
-        if self.rows.len() == BLOCK_ROWS { self.end_block() } else { Ok(()) }
+        self.block.push(row, self.grid);
+        if self.block.len() == BLOCK_ROWS { self.end_block(folder) } else { Ok(()) }
     }
 
-    fn end_block(&mut self) -> Result<(), Error> {
-        let Some(first) = self.rows.first().map(|row| row.key.lead()) else { return Ok(()) };
+    fn end_block(&mut self, folder: &Folder<'_>) -> Result<(), Error> {
+        let Some(first) = self.block.first() else { return Ok(()) };
+        let rows = u32::try_from(self.block.len()).expect("blocks are small");
+        let (least, greatest) = self.block.seconds(self.grid);
         let start = self.chunk.len();
-        block::encode(&self.rows, self.grid, &mut self.chunk);
+        self.block.encode(&mut self.chunk);
         let bytes = &self.chunk[start..];
-        let seconds = self.rows.iter().map(|row| row.key.second);
-        let entry = BlockEntry {
+        self.entries.push(BlockEntry {
             offset: self.meta.bytes + start as u64,
             length: u32::try_from(bytes.len()).expect("blocks are small"),
             sum: crc32c::crc32c(bytes),
-            rows: u32::try_from(self.rows.len()).expect("blocks are small"),
+            rows,
             first,
-            least: seconds.clone().min().expect("not empty"),
-            greatest: seconds.max().expect("not empty"),
-        };
-        self.meta.rows += u64::from(entry.rows);
-        self.meta.least = self.meta.least.min(entry.least);
-        self.meta.greatest = self.meta.greatest.max(entry.greatest);
-        self.entries.push(entry);
-        self.rows.clear();
-        if self.chunk.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+            least,
+            greatest,
+        });
+        self.meta.rows += u64::from(rows);
+        self.meta.least = self.meta.least.min(least);
+        self.meta.greatest = self.meta.greatest.max(greatest);
+        if self.chunk.len() >= CHUNK_BYTES { self.flush(folder).map(drop) } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        let written = self.file.write_at(&self.chunk, self.meta.bytes);
-        written.map_err(|e| Error::io(&self.place, e))?;
+    fn flush(&mut self, folder: &Folder<'_>) -> Result<Arc<dyn File>, Error> {
+        let path = run_path(folder.dir, self.meta.id);
+        let failed = |error| Error::io(&path.display(), error);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => folder.disk.open(&path, Open::Truncate).map_err(failed)?,
+        };
+        file.write_at(&self.chunk, self.meta.bytes).map_err(failed)?;
         self.meta.bytes += self.chunk.len() as u64;
         self.chunk.clear();
-        Ok(())
+        self.file = Some(Arc::clone(&file));
+        Ok(file)
     }
 
-    /// Ends and syncs the file. A run without rows is `None`; its file is a stray.
-    pub(super) fn finish(mut self) -> Result<Option<RunMeta>, Error> {
-        self.end_block()?;
+    /// Ends and syncs the file; `None` where there was no row, and then no file.
+    pub(super) fn finish(mut self, folder: &Folder<'_>) -> Result<Option<RunMeta>, Error> {
+        self.end_block(folder)?;
         if self.entries.is_empty() {
             return Ok(None);
         }
@@ -197,8 +218,9 @@ impl RunWriter {
         seal(&mut index);
         self.chunk.extend_from_slice(&index);
         self.chunk.extend_from_slice(MAGIC);
-        self.flush()?;
-        self.file.sync().map_err(|e| Error::io(&self.place, e))?;
+        let file = self.flush(folder)?;
+        let path = run_path(folder.dir, self.meta.id);
+        file.sync().map_err(|error| Error::io(&path.display(), error))?;
         Ok(Some(self.meta))
     }
 }
