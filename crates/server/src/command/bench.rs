@@ -29,7 +29,8 @@ const INGEST_CONNECTIONS: usize = 8;
 
 /// `reckon bench click`: `GET /click`, one fresh token each.
 pub fn click(load: &Load, key: Option<String>) -> Result<ExitCode> {
-    let default_count = if load.rate > 0 { load.rate * load.seconds } else { 100_000 * load.seconds };
+    let default_count =
+        if load.rate > 0 { load.rate * load.seconds } else { 100_000 * load.seconds };
     let options = click::Options {
         to: load.to.clone(),
         key,
@@ -45,7 +46,8 @@ pub fn click(load: &Load, key: Option<String>) -> Result<ExitCode> {
 
 /// `reckon bench ingest`: `POST /v1/events` in batches of clicks, one fresh token each.
 pub fn ingest(load: &Load, key: Option<String>) -> Result<ExitCode> {
-    let default_count = if load.rate > 0 { load.rate * load.seconds } else { 200_000 * load.seconds };
+    let default_count =
+        if load.rate > 0 { load.rate * load.seconds } else { 200_000 * load.seconds };
     let options = ingest::Options {
         to: load.to.clone(),
         key,

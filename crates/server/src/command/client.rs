@@ -44,9 +44,12 @@ pub struct Address {
 impl Address {
     /// Reads a URL; the error says what is taken.
     pub fn parse(text: &str) -> Result<Self> {
-        let url = url::Url::parse(text).with_context(|| format!("{text:?} is not a URL such as http://127.0.0.1:8080"))?;
+        let url = url::Url::parse(text)
+            .with_context(|| format!("{text:?} is not a URL such as http://127.0.0.1:8080"))?;
         if url.scheme() != "http" {
-            bail!("{text}: only http:// is spoken here; for a remote server use a tunnel that ends on this machine");
+            bail!(
+                "{text}: only http:// is spoken here; for a remote server use a tunnel that ends on this machine"
+            );
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() {
             bail!("{text}: give scheme, host and port only");
@@ -148,11 +151,17 @@ impl Answer {
             return Ok(self);
         }
         let advice = match self.status {
-            StatusCode::UNAUTHORIZED => " (set RECKON_API_KEY; `reckon serve` keeps one in DIR/admin.key)",
+            StatusCode::UNAUTHORIZED => {
+                " (set RECKON_API_KEY; `reckon serve` keeps one in DIR/admin.key)"
+            }
             StatusCode::FORBIDDEN => " (RECKON_API_KEY holds a key without the scope this needs)",
             _ => "",
         };
-        Err(anyhow!("{what}: the server answered {}: {}{advice}", self.status.as_u16(), self.detail()))
+        Err(anyhow!(
+            "{what}: the server answered {}: {}{advice}",
+            self.status.as_u16(),
+            self.detail()
+        ))
     }
 
     /// What a problem says of itself.
@@ -173,7 +182,7 @@ impl Answer {
 /// One attempt's outcome.
 enum Attempt {
     Answered(Answer),
-    /// No connection could be made: nothing was sent.
+    /// No connection could be made, or it was closed just before: nothing was sent.
     NotConnected(anyhow::Error),
     /// The connection broke after the request had been sent: it may have been taken.
     Lost(anyhow::Error),
@@ -195,7 +204,8 @@ impl Client {
             value.set_sensitive(true);
             anyhow::Ok(value)
         };
-        let authorization = key.map(bearer).transpose().context("RECKON_API_KEY cannot stand in a header")?;
+        let authorization =
+            key.map(bearer).transpose().context("RECKON_API_KEY cannot stand in a header")?;
         let address = Arc::new(Address::parse(url)?);
         Ok(Client { address, authorization, connection: None, has_connected: false })
     }
@@ -233,7 +243,9 @@ impl Client {
                 // Whoever was there a moment ago may be starting again; whoever never was is not there.
                 Attempt::NotConnected(error) if !self.has_connected => return Err(error),
                 Attempt::NotConnected(error) if attempt + 1 == ATTEMPTS_MAX => return Err(error),
-                Attempt::Lost(error) if call.retry != Retry::Always || attempt + 1 == ATTEMPTS_MAX => {
+                Attempt::Lost(error)
+                    if call.retry != Retry::Always || attempt + 1 == ATTEMPTS_MAX =>
+                {
                     return Err(error);
                 }
                 Attempt::NotConnected(_) | Attempt::Lost(_) => None,
@@ -261,25 +273,32 @@ impl Client {
             Ok(answer) => Attempt::Answered(answer),
             Err(error) => {
                 self.connection = None;
+                let was_sent = !error.downcast_ref().is_some_and(hyper::Error::is_canceled);
                 let what = format!("{} {} at {}", call.method, call.path, self.address.authority);
-                Attempt::Lost(error.context(what))
+                let error = error.context(what);
+                if was_sent { Attempt::Lost(error) } else { Attempt::NotConnected(error) }
             }
         }
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
         let Address { host, port, authority } = &*self.address;
-        let advice = || format!("cannot connect to http://{authority}; is `reckon serve` running there?");
+        let advice =
+            || format!("cannot connect to http://{authority}; is `reckon serve` running there?");
         let stream = TcpStream::connect((host.as_str(), *port)).await.with_context(advice)?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(advice)?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.with_context(advice)?;
         // Its errors are told by the requests that fail because of them.
         tokio::spawn(connection);
         Ok(sender)
     }
 }
 
-async fn exchange(connection: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Result<Answer> {
+async fn exchange(
+    connection: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer> {
     connection.ready().await?;
     let (head, body) = connection.send_request(request).await?.into_parts();
     let collected = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
@@ -287,19 +306,29 @@ async fn exchange(connection: &mut SendRequest<Full<Bytes>>, request: Request<Fu
     Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
-fn request_of(call: &Call, address: &Address, authorization: Option<&HeaderValue>) -> Result<Request<Full<Bytes>>> {
-    let mut request = Request::builder().method(&call.method).uri(&call.path).header(header::HOST, &address.authority);
+fn request_of(
+    call: &Call,
+    address: &Address,
+    authorization: Option<&HeaderValue>,
+) -> Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder()
+        .method(&call.method)
+        .uri(&call.path)
+        .header(header::HOST, &address.authority);
     for (name, value) in &call.headers {
         request = request.header(name, value);
     }
     if let Some(value) = authorization {
         request = request.header(header::AUTHORIZATION, value);
     }
-    request.body(Full::new(call.body.clone())).with_context(|| format!("{} {}", call.method, call.path))
+    request
+        .body(Full::new(call.body.clone()))
+        .with_context(|| format!("{} {}", call.method, call.path))
 }
 
 fn must_wait(answer: &Answer, retry: Retry) -> bool {
-    let refused = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let refused =
+        matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     refused && retry != Retry::Never
 }
 
@@ -318,7 +347,8 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expect: Option<(&str, u16, &str)>) {
         let read = Address::parse(text).ok();
-        let read = read.as_ref().map(|read| (read.host.as_str(), read.port, read.authority.as_str()));
+        let read =
+            read.as_ref().map(|read| (read.host.as_str(), read.port, read.authority.as_str()));
         assert_eq!(read, expect, "{text}");
     }
 
@@ -344,9 +374,9 @@ mod tests {
     }
 
     fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Answer {
-        let pairs = headers.iter().map(|&(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let pairs = headers
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let status = StatusCode::from_u16(status).expect("a status");
         Answer { status, headers: pairs.collect(), body: Bytes::from_static(body.as_bytes()) }
     }
@@ -362,7 +392,8 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_do() {
-        let error = answer(401, &[], r#"{"detail":"the API key is not known"}"#).success("POST /v1/ads");
+        let error =
+            answer(401, &[], r#"{"detail":"the API key is not known"}"#).success("POST /v1/ads");
         let error = error.expect_err("401 is no success").to_string();
         assert!(error.contains("not known") && error.contains("RECKON_API_KEY"), "{error}");
         assert!(answer(302, &[("reckon-degraded", "unlogged")], "").is_degraded());

@@ -54,7 +54,8 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let settled = Settled::begin(&options.to, options.key.as_deref())?;
     let timetable = Timetable::of_rate(options.rate);
     let end = Duration::from_secs(options.seconds);
-    let (tally, elapsed) = Engine::new(&address, &requests, timetable, end, options.connections)?.run()?;
+    let (tally, elapsed) =
+        Engine::new(&address, &requests, timetable, end, options.connections)?.run()?;
     let caught = settled.wait(&tally)?;
     Ok(Outcome {
         what: "click",
@@ -185,7 +186,8 @@ impl<'a> Engine<'a> {
         let can_send = self.next < self.count && !self.idle.is_empty();
         let due = if can_send { self.timetable.due(self.next as u64) } else { None };
         let gap = due.map_or(WAIT_MAX, |due| due.saturating_sub(self.started.elapsed()));
-        let timeout = if gap > SOON { gap.min(WAIT_MAX) - Duration::from_millis(1) } else { Duration::ZERO };
+        let timeout =
+            if gap > SOON { gap.min(WAIT_MAX) - Duration::from_millis(1) } else { Duration::ZERO };
         match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
             _ => {}
@@ -237,7 +239,11 @@ impl Socket {
         let stream = wire::connect(address)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        poll.registry().register(
+            &mut stream,
+            Token(index),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         Ok(Socket { stream, received: vec![0; 4 << 10], filled: 0, in_flight: None })
     }
 
@@ -261,13 +267,18 @@ impl Socket {
     fn read(&mut self) -> Result<Progress> {
         loop {
             if self.filled == self.received.len() {
-                ensure!(self.filled < ANSWER_BYTES_MAX, "the answer is longer than {ANSWER_BYTES_MAX} bytes");
+                ensure!(
+                    self.filled < ANSWER_BYTES_MAX,
+                    "the answer is longer than {ANSWER_BYTES_MAX} bytes"
+                );
                 self.received.resize(self.filled * 2, 0);
             }
             match self.stream.read(&mut self.received[self.filled..]) {
                 Ok(0) => bail!("the server closed the connection"),
                 Ok(read) => self.filled += read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Pending),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Progress::Pending);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error).context("no answer"),
             }
@@ -287,7 +298,10 @@ mod tests {
     use std::net::TcpListener;
 
     /// Answers every request head on every connection with the same bytes; stops with its clients.
-    fn server(answer: &'static [u8], connections: usize) -> (Address, std::thread::JoinHandle<usize>) {
+    fn server(
+        answer: &'static [u8],
+        connections: usize,
+    ) -> (Address, std::thread::JoinHandle<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let thread = std::thread::spawn(move || {
@@ -303,6 +317,7 @@ mod tests {
     }
 
     fn answer_all(mut stream: std::net::TcpStream, answer: &[u8]) -> usize {
+        stream.set_nodelay(true).expect("a socket");
         let mut answered = 0;
         let mut request = Vec::new();
         let mut byte = [0; 1];
@@ -323,7 +338,8 @@ mod tests {
         let (address, thread) = server(answer, 3);
         let requests = Rendered::of(&[b"GET /click?imp=a HTTP/1.1\r\n\r\n".as_slice(); 200]);
         let timetable = Timetable::of_rate(rate);
-        let engine = Engine::new(&address, &requests, timetable, Duration::from_secs(5), 3).expect("connected");
+        let engine = Engine::new(&address, &requests, timetable, Duration::from_secs(5), 3)
+            .expect("connected");
         let (tally, elapsed) = engine.run().expect("driven");
         (tally, thread.join().expect("the server ends"), elapsed)
     }
@@ -331,8 +347,12 @@ mod tests {
     #[test]
     fn every_request_is_sent_once_and_answered() {
         for rate in [0, 2_000] {
-            let (tally, answered, elapsed) = drive(b"HTTP/1.1 302 Found\r\ncontent-length: 2\r\n\r\nok", rate);
-            assert_eq!((tally.sent, tally.acknowledged, tally.errors, answered), (200, 200, 0, 200));
+            let (tally, answered, elapsed) =
+                drive(b"HTTP/1.1 302 Found\r\ncontent-length: 2\r\n\r\nok", rate);
+            assert_eq!(
+                (tally.sent, tally.acknowledged, tally.errors, answered),
+                (200, 200, 0, 200)
+            );
             assert_eq!(tally.latency.len(), 200);
             let last_due = Timetable::of_rate(rate).due(199).unwrap_or_default();
             assert!(elapsed >= last_due, "an open loop sends nothing before it is due");

@@ -38,6 +38,10 @@ mod tests {
         let at = |number| Timetable::of_rate(20_000).due(number).map(|due| due.as_nanos());
         assert_eq!([0, 1, 20_000].map(at), [Some(0), Some(50_000), Some(1_000_000_000)]);
         assert_eq!(Timetable::of_rate(0).due(7), None);
-        assert_eq!(Timetable::of_rate(3).due(3).map(|due| due.as_secs()), Some(1), "nothing is lost by rounding");
+        assert_eq!(
+            Timetable::of_rate(3).due(3).map(|due| due.as_secs()),
+            Some(1),
+            "nothing is lost by rounding"
+        );
     }
 }

@@ -45,7 +45,10 @@ struct Load<'a> {
 
 /// Mints, sends, and waits until all is counted.
 pub fn run(options: &Options) -> Result<Outcome> {
-    ensure!(options.batch > 0 && options.connections > 0 && options.count > 0, "there is nothing to send");
+    ensure!(
+        options.batch > 0 && options.connections > 0 && options.count > 0,
+        "there is nothing to send"
+    );
     let address = Address::parse(&options.to)?;
     let minting = Minting { to: address.clone(), key: options.key.clone(), count: options.count };
     let events = minting.run(render_event)?;
@@ -79,7 +82,10 @@ impl Load<'_> {
         let shares: Result<Vec<Tally>> = std::thread::scope(|scope| {
             let threads: Vec<_> =
                 (0..self.options.connections).map(|_| scope.spawn(|| self.drive())).collect();
-            threads.into_iter().map(|thread| thread.join().expect("a connection does not panic")).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a connection does not panic"))
+                .collect()
         });
         let mut tally = Tally::default();
         shares?.into_iter().for_each(|share| tally.merge(share));
@@ -101,7 +107,8 @@ impl Load<'_> {
             let due = self.wait_until_due(number as u64);
             let body = self.events.slice(first..last);
             let key = self.options.key.as_deref();
-            let head = post_head(self.address, key, "/v1/events", "application/x-ndjson", body.len());
+            let head =
+                post_head(self.address, key, "/v1/events", "application/x-ndjson", body.len());
             share.sent += (last - first) as u64;
             match connection.exchange(&head, body) {
                 Ok((head, answer)) if head.status == 200 => share.acknowledged += accepted(answer),
@@ -133,7 +140,9 @@ fn accepted(answer: &[u8]) -> u64 {
     const NAME: &[u8] = b"\"accepted\":";
     let Some(at) = memmem::find(answer, NAME) else { return 0 };
     let digits = answer[at + NAME.len()..].iter().skip_while(|byte| **byte == b' ');
-    digits.take_while(|byte| byte.is_ascii_digit()).fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0'))
+    digits
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0'))
 }
 
 #[cfg(test)]

@@ -24,8 +24,7 @@ const CONNECTIONS: usize = 4;
 /// A click sooner after minting may be held to be a machine's, which it is.
 const AGE_MIN: Duration = Duration::from_millis(500);
 /// A browser of a person.
-pub const USER_AGENT: &str =
-    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
+pub const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
 
 /// How many tokens are wanted, and where.
 pub struct Minting {
@@ -121,13 +120,19 @@ impl Minting {
     /// Mints all of them. Every token is old enough to be clicked when this returns.
     pub fn run(&self, render: Render) -> Result<Rendered> {
         crate::command::runtime(1)?.block_on(self.register())?;
-        let style = ProgressStyle::with_template("minting {bar:40} {human_pos}/{human_len} {per_sec} ETA {eta}")?;
+        let style = ProgressStyle::with_template(
+            "minting {bar:40} {human_pos}/{human_len} {per_sec} ETA {eta}",
+        )?;
         let progress = ProgressBar::new(self.count as u64).with_style(style);
         let next = AtomicUsize::new(0);
         let parts: Result<Vec<Rendered>> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..CONNECTIONS).map(|_| scope.spawn(|| self.ask(&next, render, &progress))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("minting does not panic")).collect()
+            let threads: Vec<_> = (0..CONNECTIONS)
+                .map(|_| scope.spawn(|| self.ask(&next, render, &progress)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("minting does not panic"))
+                .collect()
         });
         progress.finish_and_clear();
         let rendered = Rendered::mix(&parts?, self.count);
@@ -137,11 +142,18 @@ impl Minting {
 
     /// As many ads as one request can show, shown at a placement of their own.
     async fn register(&self) -> Result<()> {
-        let mut client = Client::new(&format!("http://{}", self.to.authority), self.key.as_deref())?;
+        let mut client =
+            Client::new(&format!("http://{}", self.to.authority), self.key.as_deref())?;
         let mut campaign = catalog::campaign("bench", "bench", 1_000);
         campaign["targeting"] = serde_json::json!({"placements": ["bench"]});
         let ads: Vec<_> = (0..REQUEST_COUNT)
-            .map(|ad| catalog::ad(&format!("bench-{ad:02}"), "bench", &format!("https://bench.example/{ad:02}")))
+            .map(|ad| {
+                catalog::ad(
+                    &format!("bench-{ad:02}"),
+                    "bench",
+                    &format!("https://bench.example/{ad:02}"),
+                )
+            })
             .collect();
         let advertiser = catalog::advertiser("bench");
         register(&mut client, Collection::Advertisers, &[advertiser], Existing::Keep).await?;
@@ -163,14 +175,24 @@ impl Minting {
                 "{{\"placement\":\"bench\",\"user_id\":\"user-{number}\",\"count\":{REQUEST_COUNT},\
                  \"context\":{{\"region\":\"DE\",\"device_type\":\"mobile\"}}}}"
             );
-            let head = post_head(&self.to, self.key.as_deref(), "/v1/ads/serve", "application/json", body.len());
+            let head = post_head(
+                &self.to,
+                self.key.as_deref(),
+                "/v1/ads/serve",
+                "application/json",
+                body.len(),
+            );
             let (head, answer) = connection.exchange(&head, body.as_bytes())?;
             if head.status != 200 {
                 let advice = if head.status == 401 { "; set RECKON_API_KEY" } else { "" };
-                bail!("POST /v1/ads/serve: {}{advice}: {}", head.status, String::from_utf8_lossy(answer));
+                bail!(
+                    "POST /v1/ads/serve: {}{advice}: {}",
+                    head.status,
+                    String::from_utf8_lossy(answer)
+                );
             }
-            let served: Served<'_> =
-                serde_json::from_slice(answer).context("POST /v1/ads/serve: the answer is of another shape")?;
+            let served: Served<'_> = serde_json::from_slice(answer)
+                .context("POST /v1/ads/serve: the answer is of another shape")?;
             if served.ads.len() < REQUEST_COUNT {
                 bail!("POST /v1/ads/serve gave {} ads of {REQUEST_COUNT}", served.ads.len());
             }
@@ -195,7 +217,9 @@ pub fn render_path(shown: &Shown<'_>, out: &mut Vec<u8>) {
 /// The request of the click.
 pub fn render_click(shown: &Shown<'_>, out: &mut Vec<u8>) {
     let host = shown.click_url.split("://").nth(1).and_then(|rest| rest.split('/').next());
-    for part in ["GET ", path_of(shown.click_url), " HTTP/1.1\r\nHost: ", host.unwrap_or("localhost")] {
+    for part in
+        ["GET ", path_of(shown.click_url), " HTTP/1.1\r\nHost: ", host.unwrap_or("localhost")]
+    {
         out.extend_from_slice(part.as_bytes());
     }
     for part in ["\r\nUser-Agent: ", USER_AGENT, "\r\n\r\n"] {
@@ -205,7 +229,8 @@ pub fn render_click(shown: &Shown<'_>, out: &mut Vec<u8>) {
 
 /// The click as an event, a line each. It carries what a client would send beside the token.
 pub fn render_event(shown: &Shown<'_>, out: &mut Vec<u8>) {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap_or(0));
     let line = format!(
         "{{\"type\":\"click\",\"imp\":\"{}\",\"ad_id\":\"{}\",\"occurred_at\":\"{now}\",\
@@ -220,19 +245,25 @@ mod tests {
     use super::*;
 
     fn shown(token: &str) -> Shown<'_> {
-        Shown { ad_id: "bench-07", impression: token, click_url: "http://h:80/click?adId=bench-07&imp=T" }
+        Shown {
+            ad_id: "bench-07",
+            impression: token,
+            click_url: "http://h:80/click?adId=bench-07&imp=T",
+        }
     }
 
     #[test]
     fn parts_are_mixed_and_nothing_is_lost() {
-        let render: Render = |shown, out| out.extend_from_slice(format!("<{}>", shown.impression).as_bytes());
+        let render: Render =
+            |shown, out| out.extend_from_slice(format!("<{}>", shown.impression).as_bytes());
         let mut parts = [Rendered::default(), Rendered::default()];
         let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         for (number, name) in names.iter().enumerate() {
             parts[number % 2].push(&shown(name), render);
         }
         let mixed = Rendered::mix(&parts, 100);
-        let mut items: Vec<&[u8]> = (0..mixed.len()).map(|item| mixed.slice(item..item + 1)).collect();
+        let mut items: Vec<&[u8]> =
+            (0..mixed.len()).map(|item| mixed.slice(item..item + 1)).collect();
         assert_eq!(items.concat(), mixed.bytes());
         assert_ne!(items[..3], [b"<0>".as_slice(), b"<2>", b"<4>"]);
         items.sort_unstable();
@@ -246,7 +277,9 @@ mod tests {
         let mut out = Vec::new();
         render_click(&shown("T"), &mut out);
         let text = String::from_utf8(out).expect("text");
-        assert!(text.starts_with("GET /click?adId=bench-07&imp=T HTTP/1.1\r\nHost: h:80\r\nUser-Agent: Moz"));
+        assert!(text.starts_with(
+            "GET /click?adId=bench-07&imp=T HTTP/1.1\r\nHost: h:80\r\nUser-Agent: Moz"
+        ));
         assert!(text.ends_with("\r\n\r\n"));
     }
 

@@ -121,7 +121,9 @@ impl Outcome {
     /// count all the same, since nobody was told that it does not.
     pub fn is_exact(&self) -> bool {
         let net = u64::try_from(self.caught.added.clicks_net()).unwrap_or(0);
-        self.tally.acknowledged > 0 && (self.tally.acknowledged..=self.tally.sent).contains(&net) && self.caught.complete
+        self.tally.acknowledged > 0
+            && (self.tally.acknowledged..=self.tally.sent).contains(&net)
+            && self.caught.complete
     }
 
     /// Events acknowledged a second.
@@ -173,7 +175,11 @@ impl Outcome {
         };
         let requests = self.tally.sent.div_ceil(self.batch as u64);
         writeln!(out, "{:<26}{} x {}", "machine", self.machine.cores, self.machine.cpu)?;
-        writeln!(out, "{:<26}{}, {} connections, {loop_kind}", "load", self.what, self.connections)?;
+        writeln!(
+            out,
+            "{:<26}{}, {} connections, {loop_kind}",
+            "load", self.what, self.connections
+        )?;
         writeln!(out, "{:<26}{} events in {requests} requests", "sent", self.tally.sent)?;
         writeln!(out, "{:<26}{}", "acknowledged", self.tally.acknowledged)?;
         writeln!(out, "{:<26}{:.4} %", "degraded", 100.0 * self.share(self.tally.degraded))?;
@@ -184,7 +190,12 @@ impl Outcome {
         writeln!(out, "{:<26}{:.2}", "seconds", self.elapsed.as_secs_f64())?;
         writeln!(out, "{:<26}{:.0}", "acknowledged a second", self.events_per_second())?;
         for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
-            writeln!(out, "{:<26}{:.3}", format!("{name} of a request, ms"), self.percentile_ms(quantile))?;
+            writeln!(
+                out,
+                "{:<26}{:.3}",
+                format!("{name} of a request, ms"),
+                self.percentile_ms(quantile)
+            )?;
         }
         writeln!(out, "{:<26}{:.3}", "max, ms", self.tally.latency.max() as f64 / 1e6)?;
         writeln!(out, "{:<26}{:.2}", "counted after, seconds", self.caught.waited.as_secs_f64())?;
@@ -192,7 +203,11 @@ impl Outcome {
         for (verdict, count) in &self.caught.added.clicks {
             writeln!(out, "{:<26}{count}", format!("clicks {verdict}"))?;
         }
-        let equal = if self.is_exact() { "as many as were acknowledged" } else { "NOT what was acknowledged" };
+        let equal = if self.is_exact() {
+            "as many as were acknowledged"
+        } else {
+            "NOT what was acknowledged"
+        };
         writeln!(out, "{:<26}{}: {equal}", "net clicks grew by", self.caught.added.clicks_net())
     }
 }
@@ -200,7 +215,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    
+
     fn outcome(sent: u64, acknowledged: u64, net: i64) -> Outcome {
         let added = Figures { clicks: [("counted".to_owned(), net)].into(), ..Figures::default() };
         let mut latency = histogram();
@@ -211,7 +226,13 @@ mod tests {
             connections: 4,
             batch: 1,
             rate: 100,
-            tally: Tally { sent, acknowledged, degraded: sent - acknowledged, latency, ..Tally::default() },
+            tally: Tally {
+                sent,
+                acknowledged,
+                degraded: sent - acknowledged,
+                latency,
+                ..Tally::default()
+            },
             elapsed: Duration::from_secs(2),
             caught: Caught { added, complete: true, waited: Duration::ZERO },
             machine: Machine { cores: 2, cpu: "x".to_owned() },
@@ -230,7 +251,10 @@ mod tests {
     #[test]
     fn figures_are_in_the_json() {
         let json = outcome(100, 100, 100).json();
-        assert_eq!((json["events_per_second"].as_f64(), json["exact"].as_bool()), (Some(50.0), Some(true)));
+        assert_eq!(
+            (json["events_per_second"].as_f64(), json["exact"].as_bool()),
+            (Some(50.0), Some(true))
+        );
         let p50 = json["latency_ms"]["p50"].as_f64().expect("a number");
         assert!((1.99..2.01).contains(&p50), "{p50}");
         assert!(json["latency_ms"]["max"].as_f64().expect("a number") > 8.9);

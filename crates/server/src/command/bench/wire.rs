@@ -128,8 +128,15 @@ impl Connection {
 }
 
 /// The head of a `POST` of so many bytes; with a key where there is one.
-pub fn post_head(address: &Address, key: Option<&str>, path: &str, content_type: &str, body_bytes: usize) -> Vec<u8> {
-    let authorization = key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
+pub fn post_head(
+    address: &Address,
+    key: Option<&str>,
+    path: &str,
+    content_type: &str,
+    body_bytes: usize,
+) -> Vec<u8> {
+    let authorization =
+        key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
     format!(
         "POST {path} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: {content_type}\r\n\
          Content-Length: {body_bytes}\r\n\r\n",
@@ -145,7 +152,8 @@ mod tests {
     #[test]
     fn heads_are_read_once_they_are_whole() {
         let bytes = b"HTTP/1.1 302 Found\r\nlocation: https://a.example/\r\nContent-Length: 12\r\n\r\nhello";
-        let whole = Head { status: 302, degraded: false, head_bytes: bytes.len() - 5, body_bytes: 12 };
+        let whole =
+            Head { status: 302, degraded: false, head_bytes: bytes.len() - 5, body_bytes: 12 };
         for end in 0..bytes.len() - 5 {
             assert_eq!(head(&bytes[..end]).expect("a head"), None);
         }
@@ -177,14 +185,17 @@ mod tests {
                 let mut request = [0; 5];
                 stream.read_exact(&mut request).expect("a request");
                 let body = request.repeat(20_000);
-                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).expect("room");
+                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len())
+                    .expect("room");
                 stream.write_all(&body).expect("room");
             }
         });
         let address = Address::parse(&format!("http://127.0.0.1:{port}")).expect("a URL");
         let mut connection = Connection::open(&address).expect("a connection");
         for text in ["first", "later"] {
-            let (head, body) = connection.exchange(&text.as_bytes()[..2], &text.as_bytes()[2..]).expect("an answer");
+            let (head, body) = connection
+                .exchange(&text.as_bytes()[..2], &text.as_bytes()[2..])
+                .expect("an answer");
             assert_eq!((head.status, body), (200, text.repeat(20_000).as_bytes()));
         }
         server.join().expect("the server ends");

@@ -23,7 +23,8 @@ pub struct Span {
 
 impl Span {
     /// All times Reckon takes.
-    pub const EVER: Span = Span { from: Timestamp::MIN, to: Timestamp(Timestamp::MAX.0 - Timestamp::MINUTE) };
+    pub const EVER: Span =
+        Span { from: Timestamp::MIN, to: Timestamp(Timestamp::MAX.0 - Timestamp::MINUTE) };
 
     /// This instant only.
     pub const fn at(time: Timestamp) -> Self {

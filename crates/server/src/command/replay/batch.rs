@@ -94,7 +94,12 @@ mod tests {
     #[test]
     fn event_ids_tell_lines_and_contents_apart() {
         assert_eq!(event_id(3, b"a", ""), event_id(3, b"a", ""));
-        let ids = [event_id(3, b"a", ""), event_id(4, b"a", ""), event_id(3, b"b", ""), event_id(3, b"a", "-c")];
+        let ids = [
+            event_id(3, b"a", ""),
+            event_id(4, b"a", ""),
+            event_id(3, b"b", ""),
+            event_id(3, b"a", "-c"),
+        ];
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), 4);
     }
@@ -105,6 +110,9 @@ mod tests {
         let mut batch = Batch::default();
         batch.push(Place { file: 0, line: 1 }, &event(Kind::Click));
         batch.push(Place { file: 0, line: 2 }, &event(Kind::View));
-        assert_eq!((batch.body.as_slice(), batch.len(), batch.clicks), (b"{}\n{}\n".as_slice(), 2, 1));
+        assert_eq!(
+            (batch.body.as_slice(), batch.len(), batch.clicks),
+            (b"{}\n{}\n".as_slice(), 2, 1)
+        );
     }
 }

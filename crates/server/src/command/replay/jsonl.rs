@@ -62,7 +62,11 @@ impl Lines for Events {
         }
         let head: Head<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let kind = head.kind()?;
-        let json = if head.has_id(kind) { line.to_owned() } else { with_id(line, &event_id(number, line.as_bytes(), ""))? };
+        let json = if head.has_id(kind) {
+            line.to_owned()
+        } else {
+            with_id(line, &event_id(number, line.as_bytes(), ""))?
+        };
         let event = Outgoing { json, kind, lane: head.lane(), span: head.span() };
         Ok(Parsed { events: vec![event], ad: self.unnamed(&head) })
     }
@@ -81,7 +85,10 @@ impl Events {
         }
         self.named.insert(ad_id.to_owned());
         let path: String = url::form_urlencoded::byte_serialize(ad_id.as_bytes()).collect();
-        Some(Ad { ad_id: ad_id.to_owned(), destination_url: format!("https://replay.example/{path}") })
+        Some(Ad {
+            ad_id: ad_id.to_owned(),
+            destination_url: format!("https://replay.example/{path}"),
+        })
     }
 }
 
@@ -104,15 +111,23 @@ impl Head<'_> {
     /// True where a second copy is recognised by what the event brings along.
     fn has_id(&self, kind: Kind) -> bool {
         let by_token = matches!(kind, Kind::Impression | Kind::View | Kind::Click);
-        self.seq.is_some() || !text(&self.event_id).is_empty() || (by_token && !text(&self.imp).is_empty())
+        self.seq.is_some()
+            || !text(&self.event_id).is_empty()
+            || (by_token && !text(&self.imp).is_empty())
     }
 
     /// As slots are chosen: by token, else user, else install, else address and agent.
     fn lane(&self) -> u64 {
-        let by_name = [&self.imp, &self.user_id, &self.install_id].map(text).into_iter().find(|name| !name.is_empty());
+        let by_name = [&self.imp, &self.user_id, &self.install_id]
+            .map(text)
+            .into_iter()
+            .find(|name| !name.is_empty());
         match by_name {
             Some(name) => lane_of(name.as_bytes()),
-            None => lane_of(text(&self.ip).as_bytes()) ^ lane_of(text(&self.user_agent).as_bytes()).rotate_left(32),
+            None => {
+                lane_of(text(&self.ip).as_bytes())
+                    ^ lane_of(text(&self.user_agent).as_bytes()).rotate_left(32)
+            }
         }
     }
 
@@ -159,8 +174,12 @@ mod tests {
     #[test]
     fn others_get_the_id_of_their_line() {
         for line in [r#"{"type":"click","ad_id":"a"}"#, r#" { "type":"conversion","imp":"T"}"#] {
-            let json: serde_json::Value = serde_json::from_str(&parse(line).events[0].json).expect("JSON");
-            assert_eq!(json["event_id"].as_str(), Some(event_id(7, line.trim().as_bytes(), "").as_str()));
+            let json: serde_json::Value =
+                serde_json::from_str(&parse(line).events[0].json).expect("JSON");
+            assert_eq!(
+                json["event_id"].as_str(),
+                Some(event_id(7, line.trim().as_bytes(), "").as_str())
+            );
             assert!(json["type"].is_string());
         }
     }
@@ -168,7 +187,10 @@ mod tests {
     #[test]
     fn ads_are_registered_where_no_token_vouches_for_them() {
         let ad = parse(r#"{"type":"click","ad_id":"a b"}"#).ad.expect("an ad");
-        assert_eq!((ad.ad_id.as_str(), ad.destination_url.as_str()), ("a b", "https://replay.example/a+b"));
+        assert_eq!(
+            (ad.ad_id.as_str(), ad.destination_url.as_str()),
+            ("a b", "https://replay.example/a+b")
+        );
         assert_eq!(parse(r#"{"type":"click","ad_id":"a","imp":"T"}"#).ad, None);
         assert_eq!(parse(r#"{"type":"click","item_id":"a"}"#).ad, None);
     }
@@ -180,7 +202,10 @@ mod tests {
         assert_eq!(user, lane(r#"{"type":"view","ad_id":"b","user_id":"u","ip":"1.1.1.1"}"#));
         assert_ne!(user, lane(r#"{"type":"click","ad_id":"a","user_id":"v"}"#));
         let address = lane(r#"{"type":"click","ad_id":"a","ip":"1.1.1.1","user_agent":"x"}"#);
-        assert_ne!(address, lane(r#"{"type":"click","ad_id":"a","ip":"1.1.1.1","user_agent":"y"}"#));
+        assert_ne!(
+            address,
+            lane(r#"{"type":"click","ad_id":"a","ip":"1.1.1.1","user_agent":"y"}"#)
+        );
     }
 
     #[test]

@@ -108,7 +108,8 @@ pub fn read(
     progress: &ProgressBar,
 ) -> Result<Summary> {
     let lanes = vec![Batch::default(); lanes];
-    let mut collector = Collector { lines, lanes, batch_events, sender, summary: Summary::default() };
+    let mut collector =
+        Collector { lines, lanes, batch_events, sender, summary: Summary::default() };
     for (file, path) in files.iter().enumerate() {
         if read_file(file, path, &mut collector, progress)?.is_err() {
             return Ok(collector.summary);
@@ -135,7 +136,11 @@ fn read_file(
         if read.with_context(|| format!("cannot read {}", path.display()))? == 0 {
             break;
         }
-        anyhow::ensure!(bytes.len() <= LINE_BYTES_MAX, "{}:{line}: the line is longer than {LINE_BYTES_MAX} bytes", path.display());
+        anyhow::ensure!(
+            bytes.len() <= LINE_BYTES_MAX,
+            "{}:{line}: the line is longer than {LINE_BYTES_MAX} bytes",
+            path.display()
+        );
         progress.inc(bytes.len() as u64);
         if collector.take(Place { file, line }, &bytes).is_err() {
             return Ok(Err(NobodyTakes));
@@ -166,7 +171,8 @@ impl Collector<'_> {
         for event in &parsed.events {
             let span = event.span.unwrap_or(Span::EVER);
             self.summary.span = Some(self.summary.span.map_or(span, |all| all.with(span)));
-            let lane = usize::try_from(event.lane % self.lanes.len() as u64).expect("below a usize");
+            let lane =
+                usize::try_from(event.lane % self.lanes.len() as u64).expect("below a usize");
             let batch = &mut self.lanes[lane];
             batch.ads.extend(ad.take());
             batch.push(place, event);
@@ -202,10 +208,12 @@ mod tests {
 
     fn rows(count: u32) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
-        writeln!(file, "ip,app,device,os,channel,click_time,attributed_time,is_attributed").expect("room");
+        writeln!(file, "ip,app,device,os,channel,click_time,attributed_time,is_attributed")
+            .expect("room");
         for row in 0..count {
             let (ip, app) = (row % 37, row % 11);
-            writeln!(file, "{ip},{app},1,19,178,2017-11-06 16:00:{:02},,0", row % 60).expect("room");
+            writeln!(file, "{ip},{app},1,19,178,2017-11-06 16:00:{:02},,0", row % 60)
+                .expect("room");
         }
         writeln!(file, "broken").expect("room");
         file.flush().expect("room");
@@ -216,7 +224,8 @@ mod tests {
         let (sender, mut receiver) = tokio::sync::mpsc::channel(1_000);
         let files = [file.path().to_owned()];
         let mut clicks = Clicks::new(false);
-        let summary = read(&files, &mut clicks, lanes, 50, &sender, &ProgressBar::hidden()).expect("readable");
+        let summary = read(&files, &mut clicks, lanes, 50, &sender, &ProgressBar::hidden())
+            .expect("readable");
         drop(sender);
         let batches = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
         (batches, summary)
@@ -248,13 +257,15 @@ mod tests {
     fn one_address_keeps_its_order_in_one_lane() {
         let file = rows(1_000);
         let (batches, _) = collect(&file, 4);
-        let mut last: std::collections::HashMap<String, (usize, u64)> = std::collections::HashMap::new();
+        let mut last: std::collections::HashMap<String, (usize, u64)> =
+            std::collections::HashMap::new();
         for (lane, batch) in &batches {
             let text = std::str::from_utf8(&batch.body).expect("text");
             for (line, place) in text.lines().zip(&batch.places) {
                 let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
                 let ip = event["ip"].as_str().expect("an address").to_owned();
-                let (known_lane, before) = last.insert(ip, (*lane, place.line)).unwrap_or((*lane, 0));
+                let (known_lane, before) =
+                    last.insert(ip, (*lane, place.line)).unwrap_or((*lane, 0));
                 assert!(known_lane == *lane && before < place.line);
             }
         }

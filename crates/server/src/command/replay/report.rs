@@ -40,10 +40,17 @@ impl Report {
     }
 
     /// Figures to `out`, reasons and warnings to `notes`.
-    pub fn print(&self, files: &[PathBuf], out: &mut dyn Write, notes: &mut dyn Write) -> io::Result<()> {
+    pub fn print(
+        &self,
+        files: &[PathBuf],
+        out: &mut dyn Write,
+        notes: &mut dyn Write,
+    ) -> io::Result<()> {
         for (what, refusals) in [("not read", &self.unreadable), ("rejected", &self.rejected)] {
             for (reason, (count, place)) in &refusals.by_reason {
-                let file = files.get(place.file).map_or_else(String::new, |path| path.display().to_string());
+                let file = files
+                    .get(place.file)
+                    .map_or_else(String::new, |path| path.display().to_string());
                 writeln!(notes, "{what}: {count} x {reason} (first at {file}:{})", place.line)?;
             }
         }
@@ -69,12 +76,19 @@ impl Report {
         writeln!(out, "{:<22}{:>12}", "rejected", self.rejected.count)?;
         writeln!(out, "{:<22}{seconds:>12.2}", "seconds")?;
         writeln!(out, "{:<22}{:>12.0}", "events a second", self.rate())?;
-        writeln!(out, "{:<22}{:>12.2}", "counted after, seconds", self.caught.waited.as_secs_f64())?;
+        writeln!(
+            out,
+            "{:<22}{:>12.2}",
+            "counted after, seconds",
+            self.caught.waited.as_secs_f64()
+        )?;
         let added = &self.caught.added;
         for (verdict, count) in &added.clicks {
             writeln!(out, "{:<22}{count:>12}", format!("clicks {verdict}"))?;
         }
-        for (name, count) in [("impressions counted", added.impressions), ("views counted", added.views)] {
+        for (name, count) in
+            [("impressions counted", added.impressions), ("views counted", added.views)]
+        {
             if count != 0 {
                 writeln!(out, "{name:<22}{count:>12}")?;
             }
@@ -107,7 +121,8 @@ mod tests {
         };
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         report.print(&["log.csv".into()], &mut out, &mut notes).expect("memory takes all");
-        let (out, notes) = (String::from_utf8(out).expect("text"), String::from_utf8(notes).expect("text"));
+        let (out, notes) =
+            (String::from_utf8(out).expect("text"), String::from_utf8(notes).expect("text"));
         assert!(out.contains("events a second") && out.contains("clicks counted"), "{out}");
         assert!(notes.contains("2 x ad_id: missing (first at log.csv:7)"), "{notes}");
         assert!(notes.contains("only 5 of 8") && !report.is_good(), "{notes}");

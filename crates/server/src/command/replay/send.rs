@@ -42,7 +42,11 @@ struct Rejected {
 }
 
 /// Reads and sends everything, then waits until it is counted.
-pub async fn send(mut client: Client, mut lines: Box<dyn Lines>, options: &Options) -> Result<Report> {
+pub async fn send(
+    mut client: Client,
+    mut lines: Box<dyn Lines>,
+    options: &Options,
+) -> Result<Report> {
     let account = lines.account();
     // Asked over all times: the span of the files is known only when they have been read.
     let before = Figures::ask(&mut client, Span::EVER).await?;
@@ -51,7 +55,8 @@ pub async fn send(mut client: Client, mut lines: Box<dyn Lines>, options: &Optio
     let started = Instant::now();
     let lane_count = options.connections.max(1);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let (files, batch_events, bar) = (options.files.clone(), options.batch_events, progress.clone());
+    let (files, batch_events, bar) =
+        (options.files.clone(), options.batch_events, progress.clone());
     let reader = tokio::task::spawn_blocking(move || {
         read(&files, &mut *lines, lane_count, batch_events, &sender, &bar)
     });
@@ -79,14 +84,17 @@ fn report(read: Summary, sent: Sent, elapsed: Duration, caught: Caught) -> Repor
 
 async fn open_account(client: &mut Client, account: Account) -> Result<()> {
     let advertiser = catalog::advertiser(account.advertiser_id);
-    let campaign = catalog::campaign(account.campaign_id, account.advertiser_id, account.cpc_micros);
+    let campaign =
+        catalog::campaign(account.campaign_id, account.advertiser_id, account.cpc_micros);
     register(client, Collection::Advertisers, &[advertiser], Existing::Keep).await?;
     register(client, Collection::Campaigns, &[campaign], Existing::Keep).await
 }
 
 async fn announce(client: &mut Client, account: Account, ads: &[Ad]) -> Result<()> {
-    let objects: Vec<_> =
-        ads.iter().map(|ad| catalog::ad(&ad.ad_id, account.campaign_id, &ad.destination_url)).collect();
+    let objects: Vec<_> = ads
+        .iter()
+        .map(|ad| catalog::ad(&ad.ad_id, account.campaign_id, &ad.destination_url))
+        .collect();
     register(client, Collection::Ads, &objects, Existing::Keep).await
 }
 
@@ -94,7 +102,8 @@ async fn announce(client: &mut Client, account: Account, ads: &[Ad]) -> Result<(
 fn progress_bar(options: &Options) -> Result<ProgressBar> {
     let mut bytes = 0;
     for path in &options.files {
-        let metadata = std::fs::metadata(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let metadata =
+            std::fs::metadata(path).with_context(|| format!("cannot open {}", path.display()))?;
         bytes += metadata.len();
     }
     let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {elapsed} ETA {eta}")?;
@@ -142,17 +151,19 @@ async fn lane(mut client: Client, mut batches: Receiver<Batch>) -> Result<Sent> 
     while let Some(batch) = batches.recv().await {
         // Every event has an id, so what is sent twice is counted once.
         let body = axum::body::Bytes::from(batch.body);
-        let call = Call::post("/v1/events", "application/x-ndjson", body.clone()).retry(Retry::Always);
+        let call =
+            Call::post("/v1/events", "application/x-ndjson", body.clone()).retry(Retry::Always);
         let answer = client.send(&call).await?;
         let nothing_accepted = answer.status.as_u16() == 422;
         let answer = if nothing_accepted { answer } else { answer.success("POST /v1/events")? };
-        let answer: BatchAnswer =
-            serde_json::from_slice(&answer.body).context("POST /v1/events: the answer is of another shape")?;
+        let answer: BatchAnswer = serde_json::from_slice(&answer.body)
+            .context("POST /v1/events: the answer is of another shape")?;
         sent.accepted += answer.accepted;
         sent.clicks += i64::try_from(batch.clicks).expect("a batch is small");
         let events: Vec<&[u8]> = body.split(|&byte| byte == b'\n').collect();
         for Rejected { index, reason } in answer.rejected {
-            let place = *batch.places.get(index).context("POST /v1/events: an index beyond the batch")?;
+            let place =
+                *batch.places.get(index).context("POST /v1/events: an index beyond the batch")?;
             sent.clicks -= i64::from(is_click(events[index]));
             sent.rejected.note(place, reason);
         }

@@ -41,7 +41,8 @@ impl Lines for Clicks {
             return Ok(Parsed::default());
         }
         let row = Row::parse(line)?;
-        let mut events = vec![row.event(Kind::Click, row.clicked, &event_id(number, line.as_bytes(), ""))];
+        let mut events =
+            vec![row.event(Kind::Click, row.clicked, &event_id(number, line.as_bytes(), ""))];
         if let Some(attributed) = row.attributed.filter(|_| self.conversions) {
             let id = event_id(number, line.as_bytes(), "-c");
             events.push(row.event(Kind::Conversion, attributed, &id));
@@ -72,8 +73,11 @@ struct Row {
 impl Row {
     fn parse(line: &str) -> Result<Self, String> {
         let mut columns = line.split(',');
-        let mut text = |name: &str| columns.next().ok_or_else(|| format!("{name}: the column is missing"));
-        let number = |name: &str, text: &str| text.parse().map_err(|_| format!("{name}: {text:?} is not a number"));
+        let mut text =
+            |name: &str| columns.next().ok_or_else(|| format!("{name}: the column is missing"));
+        let number = |name: &str, text: &str| {
+            text.parse().map_err(|_| format!("{name}: {text:?} is not a number"))
+        };
         let row = Row {
             ip: number("ip", text("ip")?)?,
             app: number("app", text("app")?)?,
@@ -141,7 +145,10 @@ mod tests {
             "event_id": event_id(2, LINE.as_bytes(), ""),
         });
         assert_eq!(json, expect);
-        let ad = Ad { ad_id: "app-12".to_owned(), destination_url: "https://apps.example/app-12".to_owned() };
+        let ad = Ad {
+            ad_id: "app-12".to_owned(),
+            destination_url: "https://apps.example/app-12".to_owned(),
+        };
         assert_eq!(parsed.ad, Some(ad));
         assert_eq!(clicks.parse(3, LINE).expect("a click").ad, None, "an ad is named once");
     }
@@ -163,7 +170,8 @@ mod tests {
 
     #[test]
     fn numbers_keep_apart_as_addresses() {
-        let addresses: HashSet<IpAddr> = [0, 1, 255, 256, 1 << 24, 2 << 24, u32::MAX].map(address_of).into();
+        let addresses: HashSet<IpAddr> =
+            [0, 1, 255, 256, 1 << 24, 2 << 24, u32::MAX].map(address_of).into();
         assert_eq!(addresses.len(), 7);
         assert_eq!(address_of(364_778).to_string(), "10.5.144.234");
     }
