@@ -280,3 +280,45 @@ pub struct Snapshot {
     /// Every ad, by tenant and id.
     pub ads: Vec<AdEntry>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn terms_are_looked_up_by_time() {
+        let terms = |from, cpc_micros| Terms {
+            from: Timestamp(from),
+            cpc_micros,
+            daily_budget_micros: None,
+        };
+        let history = [terms(10, 1), terms(20, 2), terms(20, 3), terms(30, 4)];
+        for (time, expected) in [(0, 1), (10, 1), (19, 1), (20, 3), (29, 3), (30, 4), (99, 4)] {
+            let found = terms_at(&history, Timestamp(time)).expect("not empty");
+            assert_eq!(found.cpc_micros, expected, "at {time}");
+        }
+        assert_eq!(terms_at(&[], Timestamp(0)), None);
+    }
+
+    #[test]
+    fn equal_targeting_has_equal_text() {
+        let (one, two) = (r#"{ "geo":["DE"],"bid": 0.1 }"#, r#"{"geo": ["DE"], "bid": 0.10}"#);
+        assert_eq!(Targeting::parse(one).expect("sound"), Targeting::parse(two).expect("sound"));
+        let longest = format!(r#"{{"a":"{}"}}"#, "x".repeat(TARGETING_BYTES_MAX - 8));
+        assert_eq!(Targeting::parse(&longest).expect("fits").as_str(), longest);
+        let longer = longest.replace("xx", "xxx");
+        for wrong in ["", "{", "[]", "null", "7", longer.as_str()] {
+            let error = Targeting::parse(wrong).expect_err("no targeting");
+            assert_eq!(error.kind, ErrorKind::Invalid { field: "targeting" });
+        }
+    }
+
+    #[test]
+    fn a_status_is_read_as_it_is_written() {
+        for status in Status::ALL {
+            assert_eq!(Status::parse(status.as_str()).expect("known"), status);
+        }
+        assert!(Status::parse("Active").is_err());
+    }
+}

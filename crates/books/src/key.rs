@@ -151,3 +151,31 @@ pub struct ApiKey {
     /// When it was revoked. It has not been good for anything since.
     pub revoked_at: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_a_set() {
+        let set = Scopes::COLLECT.with(Scopes::MANAGE);
+        assert_eq!(set.names().collect::<Vec<_>>(), ["collect", "manage"]);
+        assert!(set.contains(Scopes::COLLECT) && set.contains(Scopes::NONE));
+        assert!(!set.contains(Scopes::READ) && !set.contains(Scopes::ALL));
+        let all = Scopes::ALL.names().map(|name| Scopes::parse(name).expect("known"));
+        assert_eq!(all.fold(Scopes::NONE, Scopes::with), Scopes::ALL);
+        assert!(Scopes::parse("admin").is_err());
+    }
+
+    #[test]
+    fn hashes_of_secrets_never_change() {
+        let SecretHash(hash) = SecretHash::of("rk_example");
+        let text: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text, "97ebd2b2f2a99150");
+    }
+
+    #[test]
+    fn a_hash_is_not_printed() {
+        assert_eq!(format!("{:?}", SecretHash::of("rk_example")), "SecretHash(..)");
+    }
+}

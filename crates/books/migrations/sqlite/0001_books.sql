@@ -16,9 +16,10 @@ CREATE TABLE advertisers (
     name           TEXT    NOT NULL,
     currency       TEXT    NOT NULL CHECK (length(currency) = 3),
     created_at     INTEGER NOT NULL,
-    PRIMARY KEY (tenant, advertiser_id),
-    UNIQUE (tenant, name_key)
+    PRIMARY KEY (tenant, advertiser_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX advertisers_by_key ON advertisers (tenant, name_key);
 
 CREATE TABLE campaigns (
     tenant               INTEGER NOT NULL REFERENCES tenants,
@@ -32,10 +33,10 @@ CREATE TABLE campaigns (
     status               TEXT    NOT NULL CHECK (status IN ('active', 'paused', 'archived')),
     created_at           INTEGER NOT NULL,
     PRIMARY KEY (tenant, campaign_id),
-    UNIQUE (tenant, name_key),
     FOREIGN KEY (tenant, advertiser_id) REFERENCES advertisers
 ) STRICT, WITHOUT ROWID;
 
+CREATE UNIQUE INDEX campaigns_by_key ON campaigns (tenant, name_key);
 CREATE INDEX campaigns_by_advertiser ON campaigns (tenant, advertiser_id, campaign_id);
 
 -- The history of prices and budgets. The row with the highest sequence equals what stands in
@@ -73,10 +74,10 @@ CREATE TABLE ads (
     status           TEXT    NOT NULL CHECK (status IN ('active', 'paused', 'archived')),
     created_at       INTEGER NOT NULL,
     PRIMARY KEY (tenant, ad_id),
-    UNIQUE (tenant, name_key),
     FOREIGN KEY (tenant, campaign_id) REFERENCES campaigns
 ) STRICT, WITHOUT ROWID;
 
+CREATE UNIQUE INDEX ads_by_key ON ads (tenant, name_key);
 CREATE INDEX ads_by_campaign ON ads (tenant, campaign_id, ad_id);
 
 -- scopes is a set of bits: 1 collect, 2 predict, 4 read, 8 manage.

@@ -200,10 +200,12 @@ impl Advertisers for SqliteBooks {
     ) -> Result<Advertiser, Error> {
         let mut transaction = self.write().await?;
         let before: Advertiser = entity::get(&mut transaction, tenant, advertiser_id).await?;
-        let after = patch.apply(before);
+        let after = patch.apply(before.clone());
         after.check()?;
-        entity::update(&mut transaction, tenant, &after).await?;
-        transaction.commit().await?;
+        if after != before {
+            entity::update(&mut transaction, tenant, &after).await?;
+            transaction.commit().await?;
+        }
         Ok(after)
     }
 }
@@ -253,8 +255,10 @@ impl Campaigns for SqliteBooks {
         {
             append_terms(&mut transaction, tenant, &after, at).await?;
         }
-        entity::update(&mut transaction, tenant, &after).await?;
-        transaction.commit().await?;
+        if after != before {
+            entity::update(&mut transaction, tenant, &after).await?;
+            transaction.commit().await?;
+        }
         Ok(after)
     }
 
@@ -395,10 +399,12 @@ impl Ads for SqliteBooks {
     async fn patch_ad(&self, tenant: TenantId, ad_id: &str, patch: AdPatch) -> Result<Ad, Error> {
         let mut transaction = self.write().await?;
         let before: Ad = entity::get(&mut transaction, tenant, ad_id).await?;
-        let after = patch.apply(before);
+        let after = patch.apply(before.clone());
         after.check()?;
-        entity::update(&mut transaction, tenant, &after).await?;
-        transaction.commit().await?;
+        if after != before {
+            entity::update(&mut transaction, tenant, &after).await?;
+            transaction.commit().await?;
+        }
         Ok(after)
     }
 }

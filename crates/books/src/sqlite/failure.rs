@@ -6,8 +6,9 @@ use sqlx::migrate::MigrateError;
 
 use crate::error::{Error, ErrorKind};
 
-/// SQLite's primary result codes for a file that is not what was written.
-const DAMAGE: [i32; 3] = [11, 19, 26];
+/// SQLite's primary result codes for a file that is not what was written: SQL that fits no schema of
+/// ours (1), a malformed page (11), a broken constraint (19), no database at all (26).
+const DAMAGE: [i32; 4] = [1, 11, 19, 26];
 
 impl From<sqlx::Error> for Error {
     fn from(cause: sqlx::Error) -> Self {
@@ -20,8 +21,8 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Damage is what asking again cannot mend: a corrupt file, a broken constraint (every one is
-/// checked before it can break), or a value that reads as nothing we write.
+/// Damage is what asking again cannot mend: a file that is not what was written, a broken constraint
+/// (every one is checked before it can break), or a value that reads as nothing we write.
 fn kind_of(cause: &sqlx::Error) -> ErrorKind {
     match cause {
         sqlx::Error::Database(database) => {

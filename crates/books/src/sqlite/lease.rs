@@ -8,7 +8,7 @@ use super::SqliteBooks;
 use super::key::read_u32;
 use crate::books::Leases;
 use crate::check;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 #[async_trait]
 impl Leases for SqliteBooks {
@@ -27,8 +27,8 @@ impl Leases for SqliteBooks {
         .fetch_optional(&mut *transaction)
         .await?;
         let Some(row) = row else {
-            let message = format!("every number of lease `{name}` has been given out");
-            return Err(Error::new(ErrorKind::Conflict, message));
+            let problem = format!("`{name}` has given out every number: use another name");
+            return Err(Error::invalid("name", &problem));
         };
         transaction.commit().await?;
         read_u32(row.try_get(0)?, "lease")

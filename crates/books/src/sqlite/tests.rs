@@ -10,8 +10,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
 
-use super::{SqliteBooks, verify::verify_with};
-use crate::books::{Ads, Advertisers, Books, Campaigns, Leases};
+use super::SqliteBooks;
+use super::entity::select_each;
+use super::verify::verify_with;
+use crate::books::{Ads, Advertisers, Books, Campaigns, Created, Leases};
 use crate::catalog::{Ad, Advertiser, Campaign, CampaignPatch, Status};
 use crate::conformance::{Bench, NameKey};
 use crate::error::ErrorKind;
@@ -36,7 +38,10 @@ impl Folder {
 
     /// Changes the file behind the books' back.
     async fn tamper(&self, sql: &str) {
-        let options = SqliteConnectOptions::new().filename(self.file()).foreign_keys(false);
+        let options = SqliteConnectOptions::new()
+            .filename(self.file())
+            .create_if_missing(true)
+            .foreign_keys(false);
         let mut connection = SqliteConnection::connect_with(&options).await.expect("opens");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("runs");
         connection.close().await.expect("closes");
@@ -130,6 +135,37 @@ async fn every_commit_is_synced() {
         let query = AssertSqlSafe(format!("SELECT CAST({setting} AS TEXT) FROM pragma_{setting}"));
         let row = sqlx::query(query).fetch_one(&mut *writer).await.expect("a setting");
         assert_eq!(row.get::<String, _>(0), expected, "{setting}");
+    }
+}
+
+/// A batch looks its ids up one by one, and a page is one range of one index: neither reads all that
+/// a tenant has, however much that is.
+#[tokio::test]
+async fn nothing_is_looked_up_by_reading_all() {
+    let folder = Folder::new();
+    let books = folder.open().await;
+    fill(&books, 100).await;
+    let by_key = select_each("ads", "destination_url", "name_key", TENANT, 0_i64..50).into_string();
+    let by_id = select_each("campaigns", "campaign_id", "campaign_id", TENANT, ["a", "b"]);
+    let page = "SELECT ad_id FROM ads WHERE tenant = 1 AND ";
+    let plans = [
+        (by_key, "SEARCH ads USING INDEX ads_by_key (tenant=? AND name_key=?)"),
+        (by_id.into_string(), "SEARCH campaigns USING PRIMARY KEY (tenant=? AND campaign_id=?)"),
+        (
+            format!("{page} campaign_id = 'c' AND ad_id > 'a' ORDER BY ad_id LIMIT 9"),
+            "SEARCH ads USING COVERING INDEX ads_by_campaign (tenant=? AND campaign_id=? AND ad_id>?)",
+        ),
+        (
+            format!("{page} ad_id > 'a' ORDER BY ad_id LIMIT 9"),
+            "SEARCH ads USING PRIMARY KEY (tenant=? AND ad_id>?)",
+        ),
+    ];
+    for (query, expected) in plans {
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+        let rows = sqlx::query(explain).fetch_all(&books.readers).await.expect("a plan");
+        let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        assert!(steps.iter().any(|step| step == expected), "{steps:#?}");
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{steps:#?}");
     }
 }
 
@@ -234,6 +270,65 @@ async fn history_cannot_be_edited_even_by_hand() {
         let refused = sqlx::query(sql).execute(&books.writer).await.expect_err("refused");
         assert!(refused.to_string().contains("terms are history"), "{refused}");
     }
+}
+
+/// A disk that is full refuses a whole batch, leaves nothing of it, and harms nothing.
+#[tokio::test]
+async fn a_full_disk_leaves_nothing_of_a_batch() {
+    let folder = Folder::new();
+    let books = folder.open().await;
+    fill(&books, 5).await;
+    let before = books.load_catalog().await.expect("loads");
+    let ad = |n| Ad { ad_id: format!("more-{n}"), ..before.ads[0].ad.clone() };
+    let ads: Vec<Ad> = (0..2_000).map(ad).collect();
+    sqlx::query("PRAGMA max_page_count = 40").execute(&books.writer).await.expect("bounded");
+    let refused = books.create_ads(TENANT, ads.clone()).await.expect_err("full");
+    assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
+    assert_eq!(books.load_catalog().await.expect("loads"), before);
+    sqlx::query("PRAGMA max_page_count = 1000000").execute(&books.writer).await.expect("room");
+    let outcomes = books.create_ads(TENANT, ads).await.expect("fits");
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_ok_and(Created::is_new)));
+    assert!(folder.findings().await.is_empty());
+}
+
+#[tokio::test]
+async fn closed_books_are_not_available() {
+    let books = Folder::new().open().await;
+    books.close().await;
+    let refused = books.lease("minter", Timestamp(0)).await.expect_err("closed");
+    assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
+}
+
+#[tokio::test]
+async fn the_last_number_of_a_lease_is_the_last() {
+    let folder = Folder::new();
+    let books = folder.open().await;
+    folder.tamper("INSERT INTO leases VALUES ('minter', 4294967294, 0)").await;
+    assert_eq!(books.lease("minter", Timestamp(0)).await.expect("one left"), u32::MAX);
+    let refused = books.lease("minter", Timestamp(0)).await.expect_err("none left");
+    assert_eq!(refused.kind, ErrorKind::Invalid { field: "name" }, "{refused}");
+}
+
+#[tokio::test]
+async fn a_history_is_bounded() {
+    let folder = Folder::new();
+    let books = folder.open().await;
+    fill(&books, 0).await;
+    folder.tamper("INSERT INTO campaign_terms VALUES (1, 'spring', 65535, 1, 3, NULL)").await;
+    let price = |cpc| CampaignPatch { cpc_micros: Some(cpc), ..CampaignPatch::default() };
+    books.patch_campaign(TENANT, "spring", price(4), Timestamp(2)).await.expect("the last");
+    let refused = books.patch_campaign(TENANT, "spring", price(5), Timestamp(3)).await;
+    let refused = refused.expect_err("one too many");
+    assert_eq!(refused.kind, ErrorKind::Invalid { field: "cpc_micros" }, "{refused}");
+    assert_eq!(books.campaign(TENANT, "spring").await.expect("there").cpc_micros, 4);
+}
+
+#[tokio::test]
+async fn an_empty_database_is_no_books() {
+    let folder = Folder::new();
+    folder.tamper("CREATE TABLE letters (text TEXT)").await;
+    let refused = SqliteBooks::verify(&folder.file()).await.expect_err("no books");
+    assert_eq!(refused.kind, ErrorKind::Damaged, "{refused}");
 }
 
 #[tokio::test]

@@ -82,6 +82,10 @@ pub(super) async fn verify_with(path: &Path, name_key: NameKey) -> Result<Verifi
         SqliteConnection::connect_with(&options).await.map_err(opening_failure(path))?;
     let mut found = Verification::default();
     check_pages(&mut connection, &mut found).await?;
+    if !found.is_sound() {
+        // What a broken page says about its rows is not worth reading.
+        return Ok(found);
+    }
     check_references(&mut connection, &mut found).await?;
     check_rows::<Advertiser>(&mut connection, name_key, &mut found).await?;
     check_rows::<Campaign>(&mut connection, name_key, &mut found).await?;
