@@ -13,7 +13,7 @@ use reckon_disk::RealDisk;
 use reckon_event::{Kind, Record, Slot, Timestamp};
 use reckon_eventlog::{DiskLog, EventLog, Options, Outcome, Receipt};
 
-const SECONDS: u64 = 2;
+const SECONDS: u64 = 1;
 
 fn main() {
     let dir = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
