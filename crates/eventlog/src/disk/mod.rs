@@ -37,7 +37,7 @@ use writer::Writer;
 pub use open::{LaneRecovery, Recovery};
 pub use verify::{Report, verify};
 
-/// How a log is kept. The defaults are measured on two cores and one SSD.
+/// How a log is kept. `examples/append_rate.rs` measures what the delays do on a machine.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Partitions of the log (`log.lanes`): each has its own files and its own syncs. Fixed for the
