@@ -101,6 +101,7 @@ pub async fn start(config: Config, dir: &DataDir, disk: Arc<dyn Disk>, clock: Ar
         rollup,
         progress: Arc::clone(pipeline.progress()),
         log_health: Box::new(move || log_health(&disk_log)),
+        stopping: tokio::sync::watch::Sender::new(false),
         config,
     });
     let tasks = vec![tokio::spawn(drain(Arc::clone(&app))), tokio::spawn(tidy(Arc::clone(&app)))];
@@ -197,12 +198,7 @@ fn start_pipeline(
     generation: u32,
 ) -> Result<Running> {
     let options = reckon_pipeline::Options {
-        policy: reckon_count::Policy {
-            minted_horizon: config.minted_horizon_us(),
-            opaque_horizon: config.counter.opaque_horizon_s * Timestamp::SECOND,
-            unsigned_window: config.click.unsigned_window_s * Timestamp::SECOND,
-            ..Default::default()
-        },
+        policy: count_policy(config),
         epoch_interval: Duration::from_millis(config.counter.epoch_ms),
         epoch_records_max: config.counter.epoch_records_max,
         checkpoint_epochs: config.counter.checkpoint_epochs,
@@ -212,6 +208,16 @@ fn start_pipeline(
     let pipeline = Pipeline::open(Arc::clone(log), disk, &dir.count(), options, generation, subscribers)
         .with_context(|| format!("counting: {}", dir.count().display()))?;
     pipeline.spawn().context("cannot start the counter's thread")
+}
+
+/// How long counting remembers.
+pub fn count_policy(config: &Config) -> reckon_count::Policy {
+    reckon_count::Policy {
+        minted_horizon: config.minted_horizon_us(),
+        opaque_horizon: config.counter.opaque_horizon_s * Timestamp::SECOND,
+        unsigned_window: config.click.unsigned_window_s * Timestamp::SECOND,
+        ..Default::default()
+    }
 }
 
 /// The key of the first start: made once, kept alone in its file.

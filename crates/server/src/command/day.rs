@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use self::act::{Act, Used};
 use self::plan::{Batch, Visit};
-pub use self::truth::{Cell, Truth};
+pub use self::truth::{Cell, Truth, UNKNOWN_AD};
 use super::client::catalog::{self, Collection, Existing, register};
 use super::client::{Call, Client, Retry};
 

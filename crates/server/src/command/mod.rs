@@ -2,8 +2,8 @@
 
 pub mod bench;
 pub mod client;
-// pub mod day;
-// pub mod demo;
+pub mod day;
+pub mod demo;
 pub mod replay;
 pub mod serve;
 pub mod verify;
@@ -19,7 +19,7 @@ use crate::config::Config;
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve),
-        Command::Demo(_) => unreachable!(),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Verify(verify) => verify::run(&verify),
         Command::Replay(replay) => replay::run(&replay, std::env::var("RECKON_API_KEY").ok()),
         Command::Bench(bench) => match bench.what {

@@ -54,8 +54,8 @@ pub struct Listening {
 impl Listening {
     /// Opens the configured listeners of a system.
     pub async fn open(system: &System) -> Result<Self> {
-        let (stop, stopped) = watch::channel(false);
         let app = &system.app;
+        let (stop, stopped) = (app.stopping.clone(), app.stopping.subscribe());
         let (listener, address) = listen::bind(&app.config.server.listen).await?;
         let router = http::router(Arc::clone(app));
         let mut servers = vec![tokio::spawn(listen::serve(Arc::clone(app), router, listener, stopped.clone()))];

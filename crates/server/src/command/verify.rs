@@ -44,7 +44,7 @@ fn log(dir: &DataDir) -> Result<Finding> {
     Ok(Finding {
         part: "log",
         looked_at: format!("{} records in {} segments, {} bytes", report.records, report.segments, report.bytes),
-        damages: report.damages.iter().map(ToString::to_string).collect(),
+        damages: report.findings,
     })
 }
 
@@ -61,7 +61,7 @@ fn count(dir: &DataDir) -> Result<Finding> {
 }
 
 fn rollup(dir: &DataDir) -> Result<Finding> {
-    let report = reckon_rollup::verify(&RealDisk, &dir.rollup()).context("rollup")?;
+    let report = reckon_rollup::files::verify(&RealDisk, &dir.rollup()).context("rollup")?;
     let damages = report.damages.iter().map(|damage| format!("{}: {}", damage.path.display(), damage.what));
     Ok(Finding {
         part: "rollup",

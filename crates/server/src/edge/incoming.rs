@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use reckon_event::{Kind, Timestamp, valid_name};
-use serde::de::{Deserializer, Error as _, Visitor};
+use serde::de::{Deserializer, Visitor};
 use serde::Deserialize;
 
 /// The fields of `POST /v1/events`, before any of them is believed. Unknown fields are ignored, so

@@ -113,14 +113,14 @@ impl Edge {
             }
             Ok(outcome) => {
                 self.meters.degraded.fetch_add(1, Relaxed);
-                self.spool.keep(partition, bytes, outcome, receipt.first());
+                self.spool.keep(partition, bytes, outcome, receipt.first);
                 false
             }
             Err(_elapsed) => {
                 self.meters.degraded.fetch_add(1, Relaxed);
                 let spool = Arc::clone(&self.spool);
                 tokio::spawn(async move {
-                    let first = receipt.first();
+                    let first = receipt.first;
                     let outcome = receipt.await;
                     spool.keep(partition, bytes, outcome, first);
                 });

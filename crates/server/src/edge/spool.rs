@@ -92,7 +92,7 @@ impl Spool {
             some.into_iter().map(|kept| (log.append(kept.partition, &kept.bytes, 1), kept)).collect();
         let mut refused = VecDeque::new();
         for (mut receipt, mut kept) in appended {
-            let first = receipt.first();
+            let first = receipt.first;
             match (&mut receipt).await {
                 Outcome::Durable(_) => {
                     self.meters.logged.fetch_add(1, Relaxed);

@@ -78,7 +78,7 @@ async fn create_many<R: Resource>(
     made: &MadeId,
     bytes: &Bytes,
 ) -> Result<Response, Problem> {
-    let items: Vec<&RawValue> = parse_json(bytes)?;
+    let items: Vec<Box<RawValue>> = parse_json(bytes)?;
     check_count(items.len())?;
     let now = app.edge.clock.now();
     let mut things = Vec::with_capacity(items.len());

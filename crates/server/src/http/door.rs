@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use reckon_event::Kind;
 
@@ -35,13 +36,13 @@ pub fn door(path: &str) -> Option<Kind> {
 }
 
 /// Answers a request at a door.
-pub async fn answer<B>(app: &App, kind: Kind, request: &Request<B>, peer: IpAddr) -> Result<Response, Problem> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+pub async fn answer(app: &App, kind: Kind, request: &Parts, peer: IpAddr) -> Result<Response, Problem> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is counted here"));
     }
-    let visitor = visitor(app, request.headers(), request.method(), peer);
-    let region = region(app, request.headers());
-    let mut query = Query::parse(request.uri().query().unwrap_or_default());
+    let visitor = visitor(app, &request.headers, &request.method, peer);
+    let region = region(app, &request.headers);
+    let mut query = Query::parse(request.uri.query().unwrap_or_default());
     if query.region.is_empty() {
         query.region = region.into();
     }

@@ -61,19 +61,16 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Answers one request: at a door, or by a route; errors become problems with the request's id.
 pub async fn handle(app: &App, router: &Router, mut request: Request<Body>, peer: IpAddr) -> Response {
-    let door = door::door(request.uri().path());
-    let answered = match door {
-        Some(kind) => door::answer(app, kind, &request, peer).await,
-        None => {
-            let request_id = request_id(request.headers());
-            request.extensions_mut().insert(Peer(peer));
-            let Ok(response) = router.clone().oneshot(request).await;
-            return with_request_id(response, &request_id);
-        }
+    let Some(kind) = door::door(request.uri().path()) else {
+        let request_id = request_id(request.headers());
+        request.extensions_mut().insert(Peer(peer));
+        let Ok(response) = router.clone().oneshot(request).await;
+        return with_request_id(response, &request_id);
     };
-    match answered {
+    let (head, _body) = request.into_parts();
+    match door::answer(app, kind, &head, peer).await {
         Ok(response) => response,
-        Err(problem) => problem.render(&request_id(request.headers())),
+        Err(problem) => problem.render(&request_id(&head.headers)),
     }
 }
 
@@ -100,7 +97,7 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// Extracts the body as JSON of a known shape; the error names the field.
-pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub fn parse_json<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

@@ -26,7 +26,7 @@ impl<'a> Parameters<'a> {
                 )));
             }
             if pairs.iter().any(|(before, _)| *before == name) {
-                return Err(wrong(&name, "is given twice"));
+                return Err(wrong(&name, &"is given twice"));
             }
             pairs.push((name, value));
         }

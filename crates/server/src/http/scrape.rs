@@ -172,14 +172,14 @@ fn log(page: &mut Page, app: &App, snapshot: &Snapshot) {
     page.by_partition("log_start", "The first offset kept", ranges.iter().map(|range| range.start));
     page.by_partition("log_end", "The offset behind the last durable record", ends.iter().copied());
     page.by_partition("log_counted", "The offset up to which is counted", positions.into_iter());
-    page.gauge("lag_records", "Durable records that are not counted yet", behind);
+    page.gauge("count_lag_records", "Durable records that are not counted yet", behind);
     let now = app.edge.clock.now();
     let lag = match watermark(snapshot, &ends, now) {
         // Nothing of a partition is counted yet: the age of its first record is not known.
         Timestamp::MIN => 0,
         watermark => now.since(watermark).max(0),
     };
-    page.seconds("lag", "Age of the last record counted where others wait", lag as f64 / 1e6);
+    page.seconds("count_lag", "Age of the last record counted where others wait", lag as f64 / 1e6);
 }
 
 fn edge(page: &mut Page, app: &App) {

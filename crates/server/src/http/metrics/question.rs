@@ -1,7 +1,7 @@
 //! From query parameters to a question for the rollup.
 
 use reckon_event::{TenantId, Timestamp, name_key};
-use reckon_rollup::{Dimension, Direction, Filter, Granularity, Metric, Order, OrderBy, Query};
+use reckon_rollup::{Dimension, Direction, Filter, Granularity, Order, OrderBy, Query};
 
 use super::columns::{Column, dimension_name, dimension_of};
 use crate::http::Problem;
@@ -194,6 +194,7 @@ fn order(text: &str) -> Result<OrderBy, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reckon_rollup::Metric;
 
     const NOW: Timestamp = Timestamp(1_795_255_200_000_000);
 

@@ -78,7 +78,7 @@ impl Table {
 
     fn json_row(&self, catalog: &Catalog, row: &Row, text: &mut String) {
         text.push('{');
-        let mut field = |name: &str, value: &str, text: &mut String| {
+        let field = |name: &str, value: &str, text: &mut String| {
             if !text.ends_with('{') {
                 text.push(',');
             }
