@@ -1,7 +1,5 @@
 //! What the rollup costs on this machine: `cargo run --release -p reckon-rollup --example measure
-//! [minute rows in millions]`. One thread, a real disk, syncs on. Times of `apply` and `persist` are
-//! the thread's own on the processor, so that a busy machine does not count; those of questions are
-//! by the clock.
+//! [minute rows in millions]`. One thread, a real disk, syncs on. Times are the thread's own on the processor, so that a busy machine counts for less.
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
 use std::sync::Arc;
@@ -90,15 +88,14 @@ fn measure_apply(label: &str, cells: u64, ads: u64) {
 }
 
 fn time(label: &str, store: &Files, query: &Query) {
-    let mut times: Vec<Duration> = Vec::new();
-    let mut rows = 0;
-    for _ in 0..9 {
-        let start = Instant::now();
-        rows = store.query(query).expect("it is kept").rows.len();
-        times.push(start.elapsed());
+    const TIMES: u32 = 12;
+    let answer = store.query(query).expect("it is kept");
+    let start = on_processor();
+    for _ in 0..TIMES {
+        assert_eq!(store.query(query).expect("it is kept").rows.len(), answer.rows.len());
     }
-    times.sort_unstable();
-    println!("{label}: median {:?}, worst {:?}, {rows} rows", times[4], times[8]);
+    let each = (on_processor() - start) / TIMES;
+    println!("{label}: {each:?}, {} rows, from {}", answer.rows.len(), answer.cube);
 }
 
 /// Fills 30 days with `rows` minute rows of 100,000 ads, and asks.
@@ -108,6 +105,7 @@ fn measure_queries(rows: u64) {
     let folder = TempDir::new("rollup-measure");
     let store = open(&folder, Options::default());
     let epochs = rows / PER_EPOCH;
+    let minutes = DAYS.unsigned_abs() * 1_440 / epochs;
     let (mut made, start) = (Duration::ZERO, Instant::now());
     for number in 1..=epochs {
         let making = Instant::now();
@@ -118,12 +116,12 @@ fn measure_queries(rows: u64) {
             let noise = mix(number * PER_EPOCH + n);
             // One ad in every minute; the others by chance.
             let ad = if n % 1_000 == 0 { 1 } else { noise % 100_000 };
-            let minute = first + i64::try_from(noise >> 20 & 63).expect("small");
+            let minute = first + i64::try_from((noise >> 20) % minutes).expect("small");
             deltas.add(cell(minute * 60, ad, noise >> 40), Measure { count: 1, spend: 1_000 });
         }
         made += making.elapsed();
         store.apply(&epoch(number), &deltas).expect("it follows");
-        if number % 10 == 0 {
+        if number % (epochs / DAYS.unsigned_abs()).max(1) == 0 {
             store.persist().expect("the disk is sound");
         }
     }
@@ -152,9 +150,8 @@ fn measure_queries(rows: u64) {
     time("total x 30 d by hour", &store, &month(Granularity::Hour));
     let sliding = Granularity::Sliding { window: 300, step: 60 };
     time("1 ad, 5 m sliding by 1 m, 30 d", &store, &Query { filter: one_ad, ..month(sliding) });
-    let start = Instant::now();
-    store.live(T, Some(mix(2)), 60).expect("it is kept");
-    println!("live, 1 ad, 60 s: {:?}", start.elapsed());
+    let live = Query::new(T, now.plus(-60 * Timestamp::SECOND), now, Granularity::Second);
+    time("the last 60 seconds of 1 ad", &store, &Query { filter: one_ad, ..live });
     drop(store);
     let start = Instant::now();
     drop(open(&folder, Options::default()));

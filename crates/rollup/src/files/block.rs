@@ -8,6 +8,8 @@
 //! Buckets are counted in panes from the start of the run's span; counts and spends are zigzag
 //! numbers. A question decodes only the columns it looks at.
 
+use std::ops::Range;
+
 use reckon_event::Measure;
 
 use super::column;
@@ -18,6 +20,9 @@ use super::wire::Reader;
 pub(super) const BLOCK_ROWS: usize = 2_048;
 
 const COLUMNS: usize = 13;
+
+/// The columns that rows are ordered by first.
+const LEAD: Range<usize> = 0..3;
 
 /// The column of buckets.
 const BUCKET: usize = 10;
@@ -127,7 +132,8 @@ impl OpenBlock {
     }
 }
 
-/// A decoded block; used again for the next one, so that scans do not allocate.
+/// A decoded block, or the rows of one that a question is about; used again for the next one, so that
+/// scans do not allocate.
 #[derive(Default)]
 pub(super) struct Block {
     columns: [Vec<u64>; COLUMNS],
@@ -135,22 +141,58 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Decodes `rows` rows; `None` where the bytes are not such a block.
-    pub(super) fn decode(&mut self, bytes: &[u8], rows: usize, wanted: Wanted) -> Option<()> {
-        self.rows = rows;
-        let mut reader = Reader::new(bytes);
-        let mut lengths = Reader::new(reader.bytes(COLUMNS * 4)?);
-        for (at, column) in self.columns.iter_mut().enumerate() {
-            let mut part = Reader::new(reader.bytes(lengths.u32()? as usize)?);
-            column.clear();
-            if wanted.has(at) {
-                column::decode(&mut part, rows, column)?;
-                part.is_empty().then_some(())?;
-            } else {
-                column.resize(rows, 0);
-            }
+    /// Decodes the wanted columns of those of `rows` rows whose leading parts lie in `leads`; `None`
+    /// where the bytes are not such a block.
+    pub(super) fn decode(
+        &mut self,
+        bytes: &[u8],
+        rows: usize,
+        (least, greatest): (Lead, Lead),
+        wanted: Wanted,
+    ) -> Option<()> {
+        let parts = parts(bytes)?;
+        for at in LEAD {
+            self.column(at, parts[at], rows, 0..rows, wanted)?;
         }
+        let range = self.range(rows, least, greatest);
+        for at in LEAD {
+            self.columns[at].truncate(range.end);
+            self.columns[at].drain(..range.start);
+        }
+        self.rows = range.len();
+        for at in LEAD.end..COLUMNS {
+            self.column(at, parts[at], rows, range.clone(), wanted)?;
+        }
+        Some(())
+    }
+
+    fn column(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        rows: usize,
+        range: Range<usize>,
+        wanted: Wanted,
+    ) -> Option<()> {
+        let column = &mut self.columns[at];
+        column.clear();
+        if !wanted.has(at) {
+            column.resize(range.len(), 0);
+            return Some(());
+        }
+        let mut reader = Reader::new(bytes);
+        column::decode(&mut reader, rows, range, column)?;
         reader.is_empty().then_some(())
+    }
+
+    /// The rows between two leading parts. Columns nobody wants read as 0 here, and nobody filters by
+    /// them: then 0 lies between the bounds, and the rows are in order as they stand.
+    fn range(&self, rows: usize, least: Lead, greatest: Lead) -> Range<usize> {
+        let [tenants, ads, campaigns, ..] = &self.columns;
+        let lead = |at: usize| (tenants[at], ads[at], campaigns[at]);
+        let wide = |(tenant, ad, campaign): Lead| (u64::from(tenant), ad, campaign);
+        let start = partition_point(rows, |at| lead(at) < wide(least));
+        start..partition_point(rows, |at| lead(at) <= wide(greatest)).max(start)
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -172,10 +214,31 @@ impl Block {
             kind: u8::try_from(word(7)).ok()?,
             verdict: u8::try_from(word(8)).ok()?,
             currency: u16::try_from(word(9)).ok().filter(|code| *code < CURRENCY_CODES)?,
-            second: grid.second(word(10))?,
+            second: grid.second(word(BUCKET))?,
         };
         Some(Row { key, measure: Measure { count: unzigzag(word(11)), spend: unzigzag(word(12)) } })
     }
+}
+
+/// The bytes of each column; `None` where they do not fill the block.
+fn parts(bytes: &[u8]) -> Option<[&[u8]; COLUMNS]> {
+    let mut reader = Reader::new(bytes);
+    let mut lengths = Reader::new(reader.bytes(COLUMNS * 4)?);
+    let mut parts = [&[][..]; COLUMNS];
+    for part in &mut parts {
+        *part = reader.bytes(lengths.u32()? as usize)?;
+    }
+    reader.is_empty().then_some(parts)
+}
+
+/// The first of `0..count` for which `is_before` is false.
+fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low.midpoint(high);
+        if is_before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 const fn zigzag(value: i64) -> u64 {
@@ -189,6 +252,7 @@ const fn unzigzag(word: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::row::LEADS_ALL;
 
     #[test]
     fn signed_numbers_of_small_size_are_small() {
@@ -206,7 +270,7 @@ mod tests {
             .map(|n: u16| Row {
                 key: Key {
                     tenant: 1,
-                    ad: u64::from(n / 9).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                    ad: u64::from(n / 9) << 40,
                     position: n % 9,
                     second: 600 + 60 * i64::from(n % 7),
                     ..Key::default()
@@ -220,9 +284,16 @@ mod tests {
         open.encode(&mut bytes);
         assert_eq!(open.len(), 0);
         let mut block = Block::default();
-        block.decode(&bytes, rows.len(), Wanted::ALL).expect("a block");
+        block.decode(&bytes, rows.len(), LEADS_ALL, Wanted::ALL).expect("a block");
         let read: Vec<Row> =
             (0..block.len()).map(|at| block.row(at, grid).expect("a row")).collect();
         assert_eq!(read, rows);
+        let ad = rows[100].key.ad;
+        let one = ((1, ad, 0), (1, ad, u64::MAX));
+        block.decode(&bytes, rows.len(), one, Wanted::ALL).expect("a block");
+        let read: Vec<Row> =
+            (0..block.len()).map(|at| block.row(at, grid).expect("a row")).collect();
+        let expect: Vec<Row> = rows.iter().filter(|row| row.key.ad == ad).copied().collect();
+        assert_eq!((read.len(), read), (9, expect));
     }
 }

@@ -11,6 +11,8 @@
 //!   runs         3 | run count u32 | column of values | column of lengths
 //! ```
 
+use std::ops::Range;
+
 use super::wire::Reader;
 
 const CONSTANT: u8 = 0;
@@ -103,37 +105,53 @@ fn encode_dictionary(values: &[u64], dictionary: &[u64], out: &mut Vec<u8>) {
     pack(values.iter().map(place), place_bits, out);
 }
 
-/// Appends `count` values of an encoded column to `out`; `None` where the bytes are not a column of
-/// as many values.
-pub(super) fn decode(reader: &mut Reader<'_>, count: usize, out: &mut Vec<u64>) -> Option<()> {
+/// Appends the values in `range` of an encoded column of `count` values to `out`; `None` where the
+/// bytes are not a column of as many values. Constants, frames and dictionaries are decoded in the
+/// range only.
+pub(super) fn decode(
+    reader: &mut Reader<'_>,
+    count: usize,
+    range: Range<usize>,
+    out: &mut Vec<u64>,
+) -> Option<()> {
     match reader.u8()? {
         CONSTANT => {
             let value = reader.u64()?;
-            out.resize(out.len() + count, value);
+            out.resize(out.len() + range.len(), value);
         }
         FRAME => {
             let least = reader.u64()?;
-            let width = reader.u8().filter(|width| *width <= 64)?;
-            unpack(reader, count, width, out, |value| least.checked_add(value))?;
+            let packed = Packed::read(reader, count, 64)?;
+            packed.unpack(range, out, |value| least.checked_add(value))?;
         }
-        DICTIONARY => decode_dictionary(reader, count, out)?,
-        RUNS => decode_runs(reader, count, out)?,
+        DICTIONARY => decode_dictionary(reader, count, range, out)?,
+        RUNS => decode_runs(reader, count, range, out)?,
         _ => return None,
     }
     Some(())
 }
 
-fn decode_dictionary(reader: &mut Reader<'_>, count: usize, out: &mut Vec<u64>) -> Option<()> {
+fn decode_dictionary(
+    reader: &mut Reader<'_>,
+    count: usize,
+    range: Range<usize>,
+    out: &mut Vec<u64>,
+) -> Option<()> {
     let size = usize::from(reader.u8()?) + 1;
     let mut dictionary = [0; DICTIONARY_MAX];
     for value in &mut dictionary[..size] {
         *value = reader.u64()?;
     }
-    let width = reader.u8().filter(|width| *width <= 8)?;
-    unpack(reader, count, width, out, |place| dictionary[..size].get(place as usize).copied())
+    let packed = Packed::read(reader, count, 8)?;
+    packed.unpack(range, out, |place| dictionary[..size].get(place as usize).copied())
 }
 
-fn decode_runs(reader: &mut Reader<'_>, count: usize, out: &mut Vec<u64>) -> Option<()> {
+fn decode_runs(
+    reader: &mut Reader<'_>,
+    count: usize,
+    range: Range<usize>,
+    out: &mut Vec<u64>,
+) -> Option<()> {
     let runs = reader.u32()? as usize;
     if runs > count {
         return None;
@@ -142,14 +160,16 @@ fn decode_runs(reader: &mut Reader<'_>, count: usize, out: &mut Vec<u64>) -> Opt
     for part in [&mut heads, &mut lengths] {
         // Runs of runs are never written; refusing them keeps damaged bytes from nesting.
         (reader.peek()? != RUNS).then_some(())?;
-        decode(reader, runs, part)?;
+        decode(reader, runs, 0..runs, part)?;
     }
-    let end = out.len() + count;
+    let mut at = 0;
     for (head, length) in heads.into_iter().zip(lengths) {
-        let length = usize::try_from(length).ok().filter(|length| *length <= end - out.len())?;
-        out.resize(out.len() + length, head);
+        let end = at + usize::try_from(length).ok().filter(|length| *length <= count - at)?;
+        let inside = end.min(range.end).saturating_sub(at.max(range.start));
+        out.resize(out.len() + inside, head);
+        at = end;
     }
-    (out.len() == end).then_some(())
+    (at == count).then_some(())
 }
 
 /// How many bits a value needs.
@@ -176,21 +196,32 @@ fn pack(values: impl Iterator<Item = u64>, width: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&held.to_le_bytes()[..held_bits.div_ceil(8) as usize]);
 }
 
-fn unpack(
-    reader: &mut Reader<'_>,
-    count: usize,
+/// Values packed in `width` bits each.
+struct Packed<'a> {
+    bytes: &'a [u8],
     width: u8,
-    out: &mut Vec<u64>,
-    of: impl Fn(u64) -> Option<u64>,
-) -> Option<()> {
-    let bytes = reader.bytes(packed_bytes(count, width))?;
-    let mask = u64::MAX.checked_shr(64 - u32::from(width)).unwrap_or(0);
-    out.reserve(count);
-    for at in 0..count {
-        let bit = at * usize::from(width);
-        out.push(of(word_at(bytes, bit, width) & mask)?);
+}
+
+impl<'a> Packed<'a> {
+    fn read(reader: &mut Reader<'a>, count: usize, width_max: u8) -> Option<Self> {
+        let width = reader.u8().filter(|width| *width <= width_max)?;
+        Some(Packed { bytes: reader.bytes(packed_bytes(count, width))?, width })
     }
-    Some(())
+
+    fn unpack(
+        &self,
+        range: Range<usize>,
+        out: &mut Vec<u64>,
+        of: impl Fn(u64) -> Option<u64>,
+    ) -> Option<()> {
+        let mask = u64::MAX.checked_shr(64 - u32::from(self.width)).unwrap_or(0);
+        out.reserve(range.len());
+        for at in range {
+            let bit = at * usize::from(self.width);
+            out.push(of(word_at(self.bytes, bit, self.width) & mask)?);
+        }
+        Some(())
+    }
 }
 
 /// The bits from `bit` on, as many as `width` at least where there are so many.
@@ -218,9 +249,14 @@ mod tests {
         encode(values, &mut bytes);
         let mut reader = Reader::new(&bytes);
         let mut read = Vec::new();
-        decode(&mut reader, values.len(), &mut read).expect("a column");
+        decode(&mut reader, values.len(), 0..values.len(), &mut read).expect("a column");
         assert_eq!(read, values);
         assert!(reader.is_empty(), "all bytes are read");
+        let part = values.len() / 3..values.len() - values.len() / 4;
+        read.clear();
+        let mut reader = Reader::new(&bytes);
+        decode(&mut reader, values.len(), part.clone(), &mut read).expect("a column");
+        assert_eq!(read, values[part]);
         bytes.len()
     }
 
@@ -254,7 +290,7 @@ mod tests {
             count in 0usize..300,
         ) {
             let mut out = Vec::new();
-            if decode(&mut Reader::new(&bytes), count, &mut out).is_some() {
+            if decode(&mut Reader::new(&bytes), count, 0..count, &mut out).is_some() {
                 prop_assert_eq!(out.len(), count);
             }
         }

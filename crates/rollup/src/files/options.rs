@@ -191,7 +191,7 @@ impl Options {
                     .kept_for(SECONDS_KEPT, seconds_bytes_max),
             ],
             hot_rows_max: 1_000_000,
-            segment_rows: 1 << 16,
+            segment_rows: 1 << 14,
             names_max: 1_000_000,
             groups_max: 4_000_000,
             fan_in: 8,

@@ -122,7 +122,7 @@ impl Select {
     }
 
     /// The least and the greatest of the leading parts of keys that can be taken, in rows that keep
-    /// `kept`.
+    /// `kept`. A campaign bounds them only where there is one ad: else it has rows between all ads.
     pub(super) fn lead(&self, kept: Dimensions) -> (Lead, Lead) {
         let bounds = |dimension, wanted: Option<u64>| match wanted {
             _ if !kept.has(dimension) => (0, 0),
@@ -130,13 +130,17 @@ impl Select {
             None => (0, u64::MAX),
         };
         let ad = bounds(Dimension::Ad, self.filter.ad);
-        let campaign = bounds(Dimension::Campaign, self.filter.campaign);
+        let one_ad = ad.0 == ad.1;
+        let campaign = bounds(Dimension::Campaign, self.filter.campaign.filter(|_| one_ad));
         ((self.tenant, ad.0, campaign.0), (self.tenant, ad.1, campaign.1))
     }
 }
 
 /// The leading part of a key: tenant, ad, campaign.
 pub(super) type Lead = (u32, u64, u64);
+
+/// From the least leading part to the greatest.
+pub(super) const LEADS_ALL: (Lead, Lead) = ((0, 0, 0), (u32::MAX, u64::MAX, u64::MAX));
 
 impl Key {
     pub(super) const fn lead(&self) -> Lead {

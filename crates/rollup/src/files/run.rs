@@ -16,7 +16,7 @@ use reckon_disk::{Disk, File, Open};
 
 use super::block::{BLOCK_ROWS, Block, Grid, OpenBlock, Wanted};
 use super::options::Dimensions;
-use super::row::{Lead, Row, Select};
+use super::row::{LEADS_ALL, Lead, Row, Select};
 use super::wire::{Reader, seal, unseal};
 use crate::Error;
 
@@ -302,7 +302,7 @@ impl Run {
         &self,
         file: &dyn File,
         entry: &BlockEntry,
-        wanted: Wanted,
+        (leads, wanted): ((Lead, Lead), Wanted),
         block: &mut Block,
     ) -> Result<(), Error> {
         let bytes = self.read_bytes(file, entry.offset, entry.length as usize)?;
@@ -311,7 +311,7 @@ impl Run {
             return Err(self.damaged(&format!("the checksum of the {} differs", at())));
         }
         block
-            .decode(&bytes, entry.rows as usize, wanted)
+            .decode(&bytes, entry.rows as usize, leads, wanted)
             .ok_or_else(|| self.damaged(&format!("the {} does not decode", at())))
     }
 
@@ -337,8 +337,9 @@ impl Run {
         let file = self.open(disk)?;
         let grid = self.grid(shape.1);
         let mut block = Block::default();
+        let leads = select.lead(shape.0);
         for entry in blocks_of(self.index(&*file)?, select, shape.0) {
-            self.read_block(&*file, entry, wanted, &mut block)?;
+            self.read_block(&*file, entry, (leads, wanted), &mut block)?;
             for at in 0..block.len() {
                 let row = self.row(&block, at, grid)?;
                 if select.takes(&row.key) {
@@ -403,7 +404,8 @@ impl Cursor {
         if self.at == self.block.len() {
             let index = self.run.index(&*self.file)?;
             let Some(entry) = index.get(self.next_block) else { return Ok(None) };
-            self.run.read_block(&*self.file, entry, Wanted::ALL, &mut self.block)?;
+            let all = (LEADS_ALL, Wanted::ALL);
+            self.run.read_block(&*self.file, entry, all, &mut self.block)?;
             self.next_block += 1;
             self.at = 0;
         }
