@@ -3,7 +3,7 @@
 //! `cargo run --release -p reckon-count --example fold_speed [impressions a second]`
 //!
 //! One simulated hour of minted impressions and clicks, as the edge writes them (claims, three
-//! dimensions, tag, agent), over 1,024 slots, is decoded and folded in batches of 20,000.
+//! dimensions, tag, agent), over 1,024 slots, is decoded and folded in batches of 1,000, as the pipeline does.
 
 #![expect(clippy::print_stdout, reason = "an example that prints figures")]
 
@@ -16,7 +16,7 @@ use reckon_event::{
     TenantId, Timestamp, stamp,
 };
 
-const BATCH: usize = 20_000;
+const BATCH: usize = 1_000;
 const SECONDS: u64 = 3_600;
 const ADS: u64 = 1_000;
 

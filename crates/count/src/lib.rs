@@ -31,7 +31,7 @@ mod totals;
 mod wire;
 
 pub use bits::IdSet;
-pub use fold::{Folded, fold};
+pub use fold::{Folded, fold, fold_into};
 pub use format::{FormatError, STATE_VERSION};
 pub use opaque::{Asked, FirstCopy, OpaqueKey, ask, opaque_key};
 pub use policy::Policy;

@@ -75,7 +75,7 @@ fn every_flipped_bit_and_every_cut_is_told() {
             assert!(State::decode(&bytes).is_err(), "bit {bit} of byte {at}");
         }
     }
-    let mut longer = whole.clone();
+    let mut longer = whole;
     longer.push(0);
     assert_eq!(State::decode(&longer).err(), Some(FormatError::Damaged("end")));
 }
@@ -97,7 +97,7 @@ fn fixture_state() -> State {
     records.push(Record { kind: Kind::Share, event_id: "x", ..click });
     records.push(Record { kind: Kind::Conversion, outcome: Verdict::UnknownAd, ..click });
     for (n, record) in (1..).zip(&mut records) {
-        record.id = RecordId { appender: 1 << 33 | n % 2, sequence: n };
+        record.id = RecordId { appender: (1 << 33) | (n % 2), sequence: n };
     }
     records.push(records[3]);
     let batch: Vec<_> = (0..)

@@ -71,22 +71,31 @@ impl Input {
         self.chunks.push((bound, chunk));
     }
 
-    /// The records, in the order of their positions within each partition.
-    pub fn decode(&self, partitions: u16) -> Result<Decoded<'_>, Error> {
-        let mut decoded = Decoded::default();
-        decoded.records.reserve(self.chunks.iter().map(|(_, chunk)| chunk.entries.len()).sum());
-        for (bound, chunk) in &self.chunks {
-            for entry in &chunk.entries {
-                let position = Position { partition: bound.partition, offset: entry.offset };
-                decoded.take(position, &chunk.bytes[entry.bytes.clone()], partitions)?;
-            }
-        }
-        Ok(decoded)
+    /// Position and bytes of every record, in the order of their positions within each partition.
+    pub fn entries(&self) -> impl Iterator<Item = (Position, &[u8])> {
+        self.chunks.iter().flat_map(|(bound, chunk)| {
+            let partition = bound.partition;
+            chunk.entries.iter().map(move |entry| {
+                let position = Position { partition, offset: entry.offset };
+                (position, &chunk.bytes[entry.bytes.clone()])
+            })
+        })
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(|(_, chunk)| chunk.entries.len()).sum()
     }
 }
 
 impl<'a> Decoded<'a> {
-    fn take(&mut self, position: Position, bytes: &'a [u8], partitions: u16) -> Result<(), Error> {
+    /// Decodes one record.
+    pub fn take(
+        &mut self,
+        position: Position,
+        bytes: &'a [u8],
+        partitions: u16,
+    ) -> Result<(), Error> {
         let Position { partition, offset } = position;
         let failed = |source| Error::Record { partition, offset, source };
         let slot = match Record::decode(bytes) {

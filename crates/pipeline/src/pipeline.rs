@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reckon_count::{Asked, State, Totals, fold, opaque_key};
+use reckon_count::{Asked, Folded, State, Totals, fold_into, opaque_key};
 use reckon_disk::{Disk, Lock};
 use reckon_event::{
     Bound, Counted, Epoch, Position, Record, SLOT_COUNT, Slot, Subscriber, SubscriberError,
@@ -13,13 +13,15 @@ use reckon_event::{
 use reckon_eventlog::{EventLog, partition_of};
 
 use crate::checkpoint::{Checkpoints, Head};
-use crate::epoch::Input;
+use crate::epoch::{Decoded, Input};
 use crate::journal::{self, Journal, Logged};
 use crate::progress::Status;
 use crate::{Error, OpaqueIds, Options, Progress};
 
 /// The stage of epochs that follow from the records by themselves.
 const STAGE: u8 = 1;
+/// Records decoded and folded at a time.
+const PART_RECORDS: usize = 1_000;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,13 +200,8 @@ impl Pipeline {
 
     /// Folds an epoch and gives it to everyone; gives how many records it read.
     fn apply(&mut self, logged: &Logged, input: &Input) -> Result<u64, Error> {
-        let decoded = input.decode(self.log.partitions())?;
-        let seen = ask_all(&mut self.ids, &decoded.records)?;
-        for &slot in &decoded.unknown {
-            self.state.skip_unknown(slot);
-        }
-        let folded = fold(&mut self.state, &decoded.records, &seen, &logged.policy);
-        self.ids.insert(&folded.new_ids);
+        let mut decoded = Decoded::default();
+        let folded = self.fold(logged, input, &mut decoded)?;
         let counted = Counted {
             records: &decoded.records,
             verdicts: &folded.verdicts,
@@ -222,6 +219,33 @@ impl Pipeline {
         let records = totals.seen();
         self.progress.update(|now| now.totals.merge(&totals));
         Ok(records)
+    }
+
+    /// Decodes and folds an epoch part by part: a part stays in the cache until it is done.
+    fn fold<'a>(
+        &mut self,
+        logged: &Logged,
+        input: &'a Input,
+        decoded: &mut Decoded<'a>,
+    ) -> Result<Folded, Error> {
+        let partitions = self.log.partitions();
+        let mut folded = Folded::default();
+        let mut entries = input.entries();
+        decoded.records.reserve(input.len());
+        for _ in 0..input.len().div_ceil(PART_RECORDS) {
+            let (first, first_id) = (decoded.records.len(), folded.new_ids.len());
+            for (position, bytes) in entries.by_ref().take(PART_RECORDS) {
+                decoded.take(position, bytes, partitions)?;
+            }
+            let part = &decoded.records[first..];
+            let seen = ask_all(&mut self.ids, part)?;
+            fold_into(&mut self.state, part, &seen, &logged.policy, &mut folded);
+            self.ids.insert(&folded.new_ids[first_id..]);
+        }
+        for &slot in &decoded.unknown {
+            self.state.skip_unknown(slot);
+        }
+        Ok(folded)
     }
 
     fn advance(&mut self, epoch: &Epoch, records: u64) -> bool {

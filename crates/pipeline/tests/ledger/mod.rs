@@ -186,8 +186,8 @@ fn encode(book: &Book) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> Book {
     let text = std::str::from_utf8(bytes).expect("write_whole is atomic");
     let mut lines = text.lines();
-    let mut book = Book::default();
-    book.generation = lines.next().and_then(|n| n.parse().ok()).expect("a generation");
+    let generation = lines.next().and_then(|n| n.parse().ok()).expect("a generation");
+    let mut book = Book { generation, ..Book::default() };
     for line in lines {
         let (tag, rest) = line.split_at(1);
         let n: Vec<i128> = rest.split_whitespace().map(|n| n.parse().expect("a number")).collect();
