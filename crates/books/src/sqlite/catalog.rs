@@ -163,7 +163,10 @@ pub(super) fn read_currency(row: &SqliteRow, column: usize) -> Result<Currency, 
 }
 
 fn read_status(row: &SqliteRow, column: usize) -> Result<Status, Error> {
-    let text: &str = row.try_get(column)?;
+    status_of(row.try_get(column)?)
+}
+
+pub(super) fn status_of(text: &str) -> Result<Status, Error> {
     Status::parse(text).map_err(|_| Error::damaged(format!("`{text}` is no status")))
 }
 

@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use reckon_event::{Currency, TenantId};
+use reckon_event::{Currency, TenantId, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::SqliteBooks;
-use super::catalog::read_terms;
+use super::catalog::{read_terms, status_of};
 use super::entity::Entity;
 use super::key::read_tenant_id;
 use super::tenant_to_column;
@@ -20,6 +20,9 @@ use crate::error::Error;
 
 /// Rows held at once beside what is made of them.
 pub(super) const ROWS_PER_PAGE: usize = 10_000;
+
+/// Ads of one text: at most some 5 MB of it.
+const ADS_PER_PAGE: usize = 2_000;
 
 /// Campaigns and terms meet by tenant and id.
 type ById<T> = HashMap<(TenantId, String), T>;
@@ -61,13 +64,69 @@ async fn ads(
 ) -> Result<Vec<AdEntry>, Error> {
     let campaign_of: HashMap<(TenantId, &str), &Arc<CampaignEntry>> =
         campaigns.iter().map(|entry| ((entry.tenant, entry.campaign.id()), entry)).collect();
-    let with_campaign = |(tenant, ad): (TenantId, Ad)| {
-        let Some(&campaign) = campaign_of.get(&(tenant, ad.parent_id())) else {
-            return Err(Error::damaged(format!("ad `{}` has no campaign", ad.ad_id)));
-        };
-        Ok(AdEntry { tenant, ad, campaign: Arc::clone(campaign) })
+    let mut entries: Vec<AdEntry> = Vec::new();
+    loop {
+        let last = entries.last().map(|entry| (entry.tenant, entry.ad.id()));
+        let page = ads_page(connection, last).await?;
+        let is_last = page.len() < ADS_PER_PAGE;
+        for columns in page {
+            let (tenant, ad) = read_ad(columns)?;
+            let Some(&campaign) = campaign_of.get(&(tenant, ad.parent_id())) else {
+                return Err(Error::damaged(format!("ad `{}` has no campaign", ad.ad_id)));
+            };
+            entries.push(AdEntry { tenant, ad, campaign: Arc::clone(campaign) });
+        }
+        if is_last {
+            return Ok(entries);
+        }
+    }
+}
+
+/// The columns of an ad as [`ads_page`] asks for them.
+type AdColumns =
+    (u32, String, String, String, Option<String>, Option<String>, Option<String>, String, i64);
+
+/// A page of ads as one JSON text. There may be a million of them, and a row's way from the
+/// database's thread to ours costs some times more than writing it as JSON and reading that.
+async fn ads_page(
+    connection: &mut SqliteConnection,
+    after: Option<(TenantId, &str)>,
+) -> Result<Vec<AdColumns>, Error> {
+    let columns = format!("tenant, {}", Ad::COLUMNS);
+    let head =
+        format!("SELECT json_group_array(json_array({columns})) FROM (SELECT {columns} FROM ads");
+    let mut query = QueryBuilder::<Sqlite>::new(head);
+    push_range::<Ad>(&mut query, after, ADS_PER_PAGE);
+    query.push(")");
+    let row = query.build().fetch_one(connection).await?;
+    let json: &str = row.try_get(0)?;
+    serde_json::from_str(json)
+        .map_err(|cause| Error::damaged(format!("an ad cannot be read: {cause}")).caused_by(cause))
+}
+
+fn read_ad(columns: AdColumns) -> Result<(TenantId, Ad), Error> {
+    let (
+        tenant,
+        ad_id,
+        campaign_id,
+        destination_url,
+        category,
+        creative_size,
+        parameter,
+        status,
+        at,
+    ) = columns;
+    let ad = Ad {
+        ad_id,
+        campaign_id,
+        destination_url,
+        category,
+        creative_size,
+        append_click_id: parameter,
+        status: status_of(&status)?,
+        created_at: Timestamp(at),
     };
-    all::<Ad>(connection).await?.into_iter().map(with_campaign).collect()
+    Ok((TenantId(tenant), ad))
 }
 
 async fn histories(connection: &mut SqliteConnection) -> Result<ById<Vec<Terms>>, Error> {
@@ -102,7 +161,7 @@ async fn terms_page(
         values.push_bind(tenant_to_column(*tenant)).push_bind(campaign_id).push_bind(*sequence);
         query.push(")");
     }
-    query.push(" ORDER BY tenant, campaign_id, sequence LIMIT ").push_bind(page_limit());
+    query.push(" ORDER BY tenant, campaign_id, sequence LIMIT ").push(ROWS_PER_PAGE);
     Ok(query.build().fetch_all(connection).await?)
 }
 
@@ -130,15 +189,19 @@ pub(super) async fn page<E: Entity>(
 ) -> Result<Vec<SqliteRow>, Error> {
     let select = format!("SELECT {head}, {} FROM {}", E::COLUMNS, E::TABLE);
     let mut query = QueryBuilder::<Sqlite>::new(select);
+    push_range::<E>(&mut query, after, ROWS_PER_PAGE);
+    Ok(query.build().fetch_all(connection).await?)
+}
+
+fn push_range<E: Entity>(
+    query: &mut QueryBuilder<Sqlite>,
+    after: Option<(TenantId, &str)>,
+    rows_max: usize,
+) {
     if let Some((tenant, last_id)) = after {
         query.push(format_args!(" WHERE (tenant, {}) > (", E::ID));
         query.separated(", ").push_bind(tenant_to_column(tenant)).push_bind(last_id);
         query.push(")");
     }
-    query.push(format_args!(" ORDER BY tenant, {} LIMIT ", E::ID)).push_bind(page_limit());
-    Ok(query.build().fetch_all(connection).await?)
-}
-
-fn page_limit() -> i64 {
-    i64::try_from(ROWS_PER_PAGE).expect("a small constant")
+    query.push(format_args!(" ORDER BY tenant, {} LIMIT {rows_max}", E::ID));
 }

@@ -47,6 +47,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that only read.
 const READERS: u32 = 4;
 
+/// Pages the writer keeps in memory: those that a full batch of ads in a large catalog touches, so that
+/// none is written twice (negative: KiB).
+const WRITER_CACHE: &str = "-65536";
+
 /// Rows a connection's thread may read ahead of who takes them.
 const ROWS_AHEAD: usize = 1_024;
 
@@ -69,7 +73,9 @@ impl SqliteBooks {
 
     pub(crate) async fn open_with(path: &Path, name_key: NameKey) -> Result<Self, Error> {
         let options = connect_options(path).create_if_missing(true);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(opening_failure(path))?;
+        let writing =
+            options.clone().pragma("cache_size", WRITER_CACHE).pragma("temp_store", "memory");
+        let writer = pool(1).connect_with(writing).await.map_err(opening_failure(path))?;
         migrator().run(&writer).await.map_err(migration_failure)?;
         let readers = pool(READERS)
             .connect_with(options.create_if_missing(false).pragma("query_only", "on"))
