@@ -10,6 +10,7 @@ use crate::command::replay::Format;
 #[derive(Debug, Parser)]
 #[command(name = "reckon", version, propagate_version = true)]
 pub struct Arguments {
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -43,6 +44,7 @@ pub struct Place {
 /// `reckon serve`
 #[derive(Debug, Args)]
 pub struct Serve {
+    /// Where the data and the configuration are.
     #[command(flatten)]
     pub place: Place,
     /// Where to listen, over the configuration's server.listen; port 0 takes a free one.
@@ -101,6 +103,7 @@ pub struct Verify {
 /// `reckon bench`
 #[derive(Debug, Args)]
 pub struct Bench {
+    /// What to load.
     #[command(subcommand)]
     pub what: BenchWhat,
 }

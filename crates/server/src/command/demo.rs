@@ -166,7 +166,7 @@ fn lines_of_rollup(rollup: &dyn RollupStore) -> Result<Lines> {
 
 fn prove_lines(what: &str, rollup: &Lines, other: &Lines) -> bool {
     // A dashboard shows counted impressions and views only; clicks it shows with every verdict.
-    let shown = |(&(_, _, kind, verdict), _): &(&Line, &(i64, Micros))| {
+    let shown = |&(&(_, _, kind, verdict), _): &(&Line, &(i64, Micros))| {
         kind == Kind::Click || verdict == Verdict::Counted
     };
     let other: BTreeMap<_, _> = other.iter().filter(shown).collect();

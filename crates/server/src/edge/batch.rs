@@ -307,7 +307,8 @@ fn settle(edge: &Edge, sender: &Visitor<'_>, trusted: bool, token: Brought, reco
         }
     };
     let of_item = record.ad_id.is_empty() && !record.item_id.is_empty();
-    let reason = || protocol_reason(sender, claims.as_ref(), &edge.agents, &edge.policy.thresholds);
+    let clicked = claims.as_ref().filter(|_| record.kind == Kind::Click);
+    let reason = || protocol_reason(sender, clicked, &edge.agents, &edge.policy.thresholds);
     record.outcome = match (claims.is_some(), record.ad_key == 0 && !of_item) {
         (false, true) => Verdict::UnknownAd,
         (false, _) if !trusted && !edge.policy.unsigned_counts => Verdict::Unsigned,

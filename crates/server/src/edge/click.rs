@@ -83,7 +83,7 @@ fn record_of<'a>(
     let agent_key = if visitor.agent.is_empty() { 0 } else { name_key(visitor.agent) };
     let ip_tag = tag_of(&edge.secrets.tags, visitor);
     let slot = slot_of(reckon_event::Pseudonym::NONE, "", ip_tag, agent_key);
-    let (outcome, facts) = judge(edge, visitor, opened);
+    let (outcome, facts) = judge(edge, kind, visitor, opened);
     let mut record = Record {
         tenant: edge.open_tenant(),
         outcome,
@@ -125,7 +125,7 @@ fn price_by_books(edge: &Edge, ad: &Ad, record: &mut Record<'_>) {
 
 /// Forged and expired tokens first, then ads nobody registered, then the missing token; what is left
 /// has the protocol's reasons against it, or passes.
-fn judge(edge: &Edge, visitor: &Visitor<'_>, opened: &Opened) -> (Verdict, Facts) {
+fn judge(edge: &Edge, kind: Kind, visitor: &Visitor<'_>, opened: &Opened) -> (Verdict, Facts) {
     if let Some(error) = opened.error {
         return of_token_error(error);
     }
@@ -139,7 +139,9 @@ fn judge(edge: &Edge, visitor: &Visitor<'_>, opened: &Opened) -> (Verdict, Facts
         }
         facts = facts.with(Fact::UnsignedCounts);
     }
-    match protocol_reason(visitor, opened.claims.as_ref(), &edge.agents, &edge.policy.thresholds) {
+    // An ad is shown as soon as it is served; only its click can come too fast.
+    let clicked = opened.claims.as_ref().filter(|_| kind == Kind::Click);
+    match protocol_reason(visitor, clicked, &edge.agents, &edge.policy.thresholds) {
         Some(reason) => (Verdict::Invalid(reason), facts),
         None if opened.claims.is_none() => (Verdict::Unsigned, facts),
         None => (Verdict::Counted, facts),

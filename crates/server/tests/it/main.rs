@@ -3,12 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod catalog;
 mod clicks;
 mod faults;
 mod floors;
 mod harness;
+mod keys;
 mod killed_under_load;
+mod metrics;
+mod openapi;
+mod problems;
 mod process;
+mod replay;
 
 use std::time::{Duration, Instant};
 
