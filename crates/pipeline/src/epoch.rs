@@ -7,14 +7,14 @@ use crate::{Error, Options};
 
 /// A partition's share of an epoch is at least this many bytes.
 const SHARE_BYTES_MIN: usize = 64 << 10;
-/// Bytes asked for at a time when an epoch is read again.
-const REREAD_BYTES: usize = 1 << 20;
+/// Bytes asked for at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// The bytes of an epoch, with what it reads of each partition.
 #[derive(Default)]
 pub(crate) struct Input {
     pub bounds: Vec<Bound>,
-    chunks: Vec<(Bound, Chunk)>,
+    chunks: Vec<(u16, Chunk)>,
 }
 
 /// The records of an epoch.
@@ -33,16 +33,38 @@ impl Input {
         let records_max = (options.epoch_records_max / partitions).max(1);
         let mut input = Input::default();
         for (partition, &from) in (0_u16..).zip(position) {
-            let mut chunk = log.read(partition, from, bytes_max)?;
-            if chunk.entries.len() > records_max {
-                chunk.next = chunk.entries[records_max].offset;
-                chunk.entries.truncate(records_max);
-            }
-            if !chunk.entries.is_empty() {
-                input.take(Bound { partition, from, to: chunk.next }, chunk);
-            }
+            input.gather_one(log, partition, from, (bytes_max, records_max))?;
         }
         Ok(input)
+    }
+
+    /// Reads piece by piece: buffers of this size are used again, and little is read in vain.
+    fn gather_one(
+        &mut self,
+        log: &dyn EventLog,
+        partition: u16,
+        from: u64,
+        (mut bytes_left, mut records_left): (usize, usize),
+    ) -> Result<(), Error> {
+        let mut bound = Bound { partition, from, to: from };
+        while bytes_left > 0 && records_left > 0 {
+            let mut chunk = log.read(partition, bound.to, bytes_left.min(READ_BYTES))?;
+            if chunk.entries.is_empty() {
+                break;
+            }
+            if chunk.entries.len() > records_left {
+                chunk.next = chunk.entries[records_left].offset;
+                chunk.entries.truncate(records_left);
+            }
+            bytes_left = bytes_left.saturating_sub(chunk.bytes.len());
+            records_left -= chunk.entries.len();
+            bound.to = chunk.next;
+            self.chunks.push((partition, chunk));
+        }
+        if bound.to > from {
+            self.bounds.push(bound);
+        }
+        Ok(())
     }
 
     /// Exactly what an epoch has read before.
@@ -51,7 +73,7 @@ impl Input {
         for &bound in bounds {
             let Bound { partition, mut from, to } = bound;
             while from < to {
-                let mut chunk = log.read(partition, from, REREAD_BYTES)?;
+                let mut chunk = log.read(partition, from, READ_BYTES)?;
                 if chunk.next <= from {
                     let end = log.range(partition).end;
                     return Err(Error::Lost { number, partition, to, end });
@@ -59,22 +81,16 @@ impl Input {
                 let inside = chunk.entries.partition_point(|entry| entry.offset < to);
                 chunk.entries.truncate(inside);
                 from = chunk.next;
-                input.chunks.push((bound, chunk));
+                input.chunks.push((partition, chunk));
             }
             input.bounds.push(bound);
         }
         Ok(input)
     }
 
-    fn take(&mut self, bound: Bound, chunk: Chunk) {
-        self.bounds.push(bound);
-        self.chunks.push((bound, chunk));
-    }
-
     /// Position and bytes of every record, in the order of their positions within each partition.
     pub fn entries(&self) -> impl Iterator<Item = (Position, &[u8])> {
-        self.chunks.iter().flat_map(|(bound, chunk)| {
-            let partition = bound.partition;
+        self.chunks.iter().flat_map(|&(partition, ref chunk)| {
             chunk.entries.iter().map(move |entry| {
                 let position = Position { partition, offset: entry.offset };
                 (position, &chunk.bytes[entry.bytes.clone()])

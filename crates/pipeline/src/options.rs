@@ -36,8 +36,8 @@ impl Default for Options {
         Options {
             group: 0,
             policy: Policy::default(),
-            epoch_bytes_max: 32 << 20,
-            epoch_records_max: 100_000,
+            epoch_bytes_max: 8 << 20,
+            epoch_records_max: 20_000,
             epoch_interval: Duration::from_millis(50),
             checkpoint_epochs: 600,
             checkpoint_records: 5_000_000,

@@ -332,5 +332,5 @@ fn in_seven_partitions() {
 
 #[test]
 fn in_sixty_four_partitions() {
-    check(64, 200..203);
+    check(64, 200..208);
 }
