@@ -1,5 +1,6 @@
 //! What the rollup costs on this machine: `cargo run --release -p reckon-rollup --example measure
-//! [minute rows in millions]`. One thread, a real disk, syncs on. Times are the thread's own on the processor, so that a busy machine counts for less.
+//! [minute rows in millions]`. One thread, a real disk, syncs on. Times are the thread's
+//! own on the processor, so that a busy machine counts for less.
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
 use std::sync::Arc;
@@ -78,12 +79,17 @@ fn measure_apply(label: &str, cells: u64, ads: u64) {
     let applied = on_processor() - start;
     store.persist().expect("the disk is sound");
     let persisted = on_processor() - start - applied;
+    let start = on_processor();
+    let mut naive = Deltas::default();
+    epochs.into_iter().for_each(|deltas| naive.merge(deltas));
+    let merged = on_processor() - start;
     let per_cell = |time: Duration| time.as_nanos() / count.max(1) as u128;
     println!(
-        "{label}: {count} cells in {} epochs: apply {} ns a cell, persist {} ns a cell ({persisted:?})",
-        epochs.len(),
+        "{label}: {count} cells: apply {} ns a cell, persist {} ns a cell ({persisted:?}); one plain \
+         hash map of all cells takes {} ns a cell",
         per_cell(applied),
         per_cell(persisted),
+        per_cell(merged),
     );
 }
 

@@ -42,8 +42,9 @@ impl Grid {
         u64::try_from(bucket).expect("rows lie in their run's span")
     }
 
-    fn second(self, bucket: u64) -> Option<i64> {
-        i64::try_from(bucket).ok()?.checked_mul(self.pane_seconds)?.checked_add(self.start)
+    #[inline]
+    const fn second(self, bucket: u64) -> i64 {
+        self.start + bucket.cast_signed() * self.pane_seconds
     }
 }
 
@@ -109,12 +110,10 @@ impl OpenBlock {
         Some((tenant, ad[0], campaign[0]))
     }
 
-    /// The least and the greatest second.
+    /// The least and the greatest second of a block with rows.
     pub(super) fn seconds(&self, grid: Grid) -> (i64, i64) {
         let buckets = self.columns[BUCKET].iter().copied();
-        let second = |bucket: Option<u64>| {
-            bucket.and_then(|bucket| grid.second(bucket)).expect("it was one when it was pushed")
-        };
+        let second = |bucket: Option<u64>| grid.second(bucket.expect("there is a row"));
         (second(buckets.clone().min()), second(buckets.max()))
     }
 
@@ -160,8 +159,8 @@ impl Block {
             self.columns[at].drain(..range.start);
         }
         self.rows = range.len();
-        for at in LEAD.end..COLUMNS {
-            self.column(at, parts[at], rows, range.clone(), wanted)?;
+        for (at, part) in parts.iter().enumerate().skip(LEAD.end) {
+            self.column(at, part, rows, range.clone(), wanted)?;
         }
         Some(())
     }
@@ -182,7 +181,8 @@ impl Block {
         }
         let mut reader = Reader::new(bytes);
         column::decode(&mut reader, rows, range, column)?;
-        reader.is_empty().then_some(())
+        let is_sound = reader.is_empty() && column.iter().all(|word| *word <= GREATEST[at]);
+        is_sound.then_some(())
     }
 
     /// The rows between two leading parts. Columns nobody wants read as 0 here, and nobody filters by
@@ -199,25 +199,52 @@ impl Block {
         self.rows
     }
 
-    /// One row; `None` where a number does not fit its field.
-    #[inline]
-    pub(super) fn row(&self, at: usize, grid: Grid) -> Option<Row> {
-        let word = |column: usize| self.columns[column][at];
-        let key = Key {
-            tenant: u32::try_from(word(0)).ok()?,
-            ad: word(1),
-            campaign: word(2),
-            region: word(3),
-            device: word(4),
-            placement: word(5),
-            position: u16::try_from(word(6)).ok()?,
-            kind: u8::try_from(word(7)).ok()?,
-            verdict: u8::try_from(word(8)).ok()?,
-            currency: u16::try_from(word(9)).ok().filter(|code| *code < CURRENCY_CODES)?,
-            second: grid.second(word(BUCKET))?,
-        };
-        Some(Row { key, measure: Measure { count: unzigzag(word(11)), spend: unzigzag(word(12)) } })
+    /// One row.
+    pub(super) fn row(&self, at: usize, grid: Grid) -> Row {
+        row(std::array::from_fn(|column| self.columns[column][at]), grid)
     }
+
+    /// All rows.
+    #[inline]
+    pub(super) fn rows(&self, grid: Grid) -> impl Iterator<Item = Row> {
+        // Slices of one known length: no bounds are checked in the loop.
+        let columns: [&[u64]; COLUMNS] = std::array::from_fn(|at| &self.columns[at][..self.rows]);
+        (0..self.rows).map(move |at| row(std::array::from_fn(|column| columns[column][at]), grid))
+    }
+}
+
+/// The greatest word of each column: what a field holds.
+const GREATEST: [u64; COLUMNS] = {
+    let mut greatest = [u64::MAX; COLUMNS];
+    greatest[0] = u32::MAX as u64;
+    greatest[6] = u16::MAX as u64;
+    greatest[7] = u8::MAX as u64;
+    greatest[8] = u8::MAX as u64;
+    greatest[9] = CURRENCY_CODES as u64 - 1;
+    // The widest span has 31,104,000 seconds.
+    greatest[BUCKET] = 31_104_000;
+    greatest
+};
+
+/// The row of words that are not above [`GREATEST`], so no cast cuts anything off.
+#[inline]
+fn row(words: [u64; COLUMNS], grid: Grid) -> Row {
+    let [tenant, ad, campaign, region, device, placement, position, kind, verdict, currency, ..] =
+        words;
+    let key = Key {
+        tenant: tenant as u32,
+        ad,
+        campaign,
+        region,
+        device,
+        placement,
+        position: position as u16,
+        kind: kind as u8,
+        verdict: verdict as u8,
+        currency: currency as u16,
+        second: grid.second(words[BUCKET]),
+    };
+    Row { key, measure: Measure { count: unzigzag(words[11]), spend: unzigzag(words[12]) } }
 }
 
 /// The bytes of each column; `None` where they do not fill the block.
@@ -285,14 +312,12 @@ mod tests {
         assert_eq!(open.len(), 0);
         let mut block = Block::default();
         block.decode(&bytes, rows.len(), LEADS_ALL, Wanted::ALL).expect("a block");
-        let read: Vec<Row> =
-            (0..block.len()).map(|at| block.row(at, grid).expect("a row")).collect();
+        let read: Vec<Row> = (0..block.len()).map(|at| block.row(at, grid)).collect();
         assert_eq!(read, rows);
         let ad = rows[100].key.ad;
         let one = ((1, ad, 0), (1, ad, u64::MAX));
         block.decode(&bytes, rows.len(), one, Wanted::ALL).expect("a block");
-        let read: Vec<Row> =
-            (0..block.len()).map(|at| block.row(at, grid).expect("a row")).collect();
+        let read: Vec<Row> = block.rows(grid).collect();
         let expect: Vec<Row> = rows.iter().filter(|row| row.key.ad == ad).copied().collect();
         assert_eq!((read.len(), read), (9, expect));
     }

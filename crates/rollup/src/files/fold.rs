@@ -1,7 +1,7 @@
 //! Folding rows into groups: what a question sums, before it is ordered and cut.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -12,7 +12,7 @@ use super::row::Row;
 use crate::{Counts, Dimension, Error, Field, Granularity, Query};
 
 /// What a group's rows have in common. Dimensions that are not grouped by are 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupKey {
     /// Start of the bucket in seconds; of the pane, where windows slide; 0 for a total.
     pub bucket: i64,
@@ -23,6 +23,20 @@ pub(super) struct GroupKey {
     pub placement: u64,
     pub position: u16,
     pub reason: u8,
+}
+
+impl Hash for GroupKey {
+    /// Only what is grouped by costs anything.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let codes = u64::from(self.position) << 8 | u64::from(self.reason);
+        state.write_u64(self.bucket.cast_unsigned() << 24 ^ codes);
+        for key in [self.ad, self.campaign, self.region, self.device, self.placement] {
+            if key != 0 {
+                state.write_u64(key);
+            }
+        }
+    }
 }
 
 /// Money by currency. Nearly always there is one.
@@ -162,11 +176,61 @@ pub(super) fn wanted(query: &Query) -> Wanted {
     ])
 }
 
+/// How many figures a group has, and one more for what no figure counts.
+const FIGURES: usize = 7;
+
+/// What a group adds up to, while rows come in: the figures of [`Counts`] by place.
+#[derive(Default)]
+struct Tally {
+    figures: [i64; FIGURES],
+    spend: Spend,
+}
+
+/// The place of the figure that a kind and a verdict are counted in, by their codes.
+struct Places([u8; 1 << 9]);
+
+impl Places {
+    fn new() -> Self {
+        let mut places = [FIGURES as u8 - 1; 1 << 9];
+        for kind in (0..16).filter_map(Kind::from_code) {
+            for verdict in Verdict::all() {
+                if let Some(place) = figure_place(kind, verdict) {
+                    places[Self::at(kind.code(), verdict.code())] = place;
+                }
+            }
+        }
+        Places(places)
+    }
+
+    #[inline]
+    const fn at(kind: u8, verdict: u8) -> usize {
+        (kind as usize & 15) << 5 | (verdict as usize & 31)
+    }
+}
+
+/// Found by counting one such record.
+fn figure_place(kind: Kind, verdict: Verdict) -> Option<u8> {
+    let mut counts = Counts::default();
+    *counts.of(kind, verdict)? += 1;
+    let Counts { impressions, views, clicks, duplicates, invalid, conversions } = counts;
+    let figures = [impressions, views, clicks, duplicates, invalid, conversions];
+    figures.iter().position(|figure| *figure == 1).and_then(|place| u8::try_from(place).ok())
+}
+
+impl Tally {
+    fn into_sums(self) -> Sums {
+        let [impressions, views, clicks, duplicates, invalid, conversions, _] = self.figures;
+        let counts = Counts { impressions, views, clicks, duplicates, invalid, conversions };
+        Sums { counts, spend: self.spend }
+    }
+}
+
 /// Groups by key.
 pub(super) struct Fold {
     shape: Shape,
+    figure_places: Places,
     groups_max: usize,
-    groups: Vec<(GroupKey, Sums)>,
+    groups: Vec<(GroupKey, Tally)>,
     places: HashTable<u32>,
     hasher: RandomState,
     last: usize,
@@ -176,6 +240,7 @@ impl Fold {
     pub(super) fn new(query: &Query, groups_max: usize) -> Self {
         Fold {
             shape: Shape::of(query),
+            figure_places: Places::new(),
             groups_max,
             groups: Vec::new(),
             places: HashTable::new(),
@@ -188,14 +253,11 @@ impl Fold {
     #[inline]
     pub(super) fn add(&mut self, row: &Row) -> Result<(), Error> {
         let place = self.place(self.shape.key(row))?;
-        let sums = &mut self.groups[place].1;
-        if let Some(kind) = Kind::from_code(row.key.kind)
-            && let Some(verdict) = Verdict::from_code(row.key.verdict)
-            && let Some(count) = sums.counts.of(kind, verdict)
-        {
-            *count += row.measure.count;
-        }
-        sums.spend.add(row.key.currency, row.measure.spend);
+        let Row { key, measure } = row;
+        let tally = &mut self.groups[place].1;
+        let figure = self.figure_places.0[Places::at(key.kind, key.verdict)];
+        tally.figures[usize::from(figure)] += measure.count;
+        tally.spend.add(key.currency, measure.spend);
         Ok(())
     }
 
@@ -215,7 +277,7 @@ impl Fold {
             return Err(too_many(self.groups_max));
         }
         let place = u32::try_from(groups.len()).expect("groups are bounded below 2^32");
-        groups.push((key, Sums::default()));
+        groups.push((key, Tally::default()));
         places.insert_unique(hash, place, |&place| hasher.hash_one(groups[place as usize].0));
         self.last = place as usize;
         Ok(self.last)
@@ -223,7 +285,7 @@ impl Fold {
 
     /// The groups, in no order; some may be zero.
     pub(super) fn into_groups(self) -> Vec<(GroupKey, Sums)> {
-        self.groups
+        self.groups.into_iter().map(|(key, tally)| (key, tally.into_sums())).collect()
     }
 }
 

@@ -8,14 +8,13 @@
 //! The choice is a pure function of what the manifest says, so the same epochs and markers give the
 //! same files.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reckon_disk::Disk;
 
 use super::options::{Options, Pane};
-use super::row::{Key, Row};
+use super::row::Row;
 use super::run::{Cursor, Folder, Run, RunMeta, RunWriter, Span};
 use crate::Error;
 
@@ -109,48 +108,62 @@ pub(super) fn merge_runs(
     writer.finish(folder)
 }
 
-/// The rows of some runs in the order of their keys, those with equal keys added up.
+/// The rows of some runs in the order of their keys, those with equal keys added up: a heap of the
+/// next row of each, the least on top.
 struct Merged {
-    cursors: Vec<Cursor>,
-    heads: BinaryHeap<Reverse<(Key, usize)>>,
-    rows: Vec<Row>,
+    heads: Vec<(Row, Cursor)>,
 }
 
 impl Merged {
     fn open(disk: &dyn Disk, inputs: &[Arc<Run>], pane_seconds: i64) -> Result<Self, Error> {
-        let cursors: Result<Vec<Cursor>, Error> =
-            inputs.iter().map(|run| run.cursor(disk, pane_seconds)).collect();
-        let mut merged = Merged {
-            cursors: cursors?,
-            heads: BinaryHeap::new(),
-            rows: vec![Row::default(); inputs.len()],
-        };
-        for from in 0..inputs.len() {
-            merged.advance(from)?;
+        let mut heads = Vec::with_capacity(inputs.len());
+        for run in inputs {
+            let mut cursor = run.cursor(disk, pane_seconds)?;
+            if let Some(row) = cursor.next()? {
+                heads.push((row, cursor));
+            }
         }
-        Ok(merged)
-    }
-
-    fn advance(&mut self, from: usize) -> Result<(), Error> {
-        if let Some(row) = self.cursors[from].next()? {
-            self.rows[from] = row;
-            self.heads.push(Reverse((row.key, from)));
-        }
-        Ok(())
+        // A sorted list is a heap.
+        heads.sort_by_key(|(row, _)| row.key);
+        Ok(Merged { heads })
     }
 
     fn next(&mut self) -> Result<Option<Row>, Error> {
-        let Some(Reverse((key, from))) = self.heads.pop() else { return Ok(None) };
-        let mut row = self.rows[from];
-        self.advance(from)?;
-        while let Some(Reverse((next, from))) = self.heads.peek().copied()
-            && next == key
-        {
-            self.heads.pop();
-            row.measure.add(self.rows[from].measure);
-            self.advance(from)?;
+        let Some(mut row) = self.take_first()? else { return Ok(None) };
+        while self.heads.first().is_some_and(|(head, _)| head.key == row.key) {
+            let other = self.take_first()?.expect("it was just seen");
+            row.measure.add(other.measure);
         }
         Ok(Some(row))
+    }
+
+    fn take_first(&mut self) -> Result<Option<Row>, Error> {
+        let Some((head, cursor)) = self.heads.first_mut() else { return Ok(None) };
+        let row = *head;
+        match cursor.next()? {
+            Some(next) => *head = next,
+            None => drop(self.heads.swap_remove(0)),
+        }
+        sink_first(&mut self.heads, |(left, _), (right, _)| left.key < right.key);
+        Ok(Some(row))
+    }
+}
+
+/// Makes a heap whose first element has been replaced a heap again.
+pub(super) fn sink_first<T>(heap: &mut [T], is_before: impl Fn(&T, &T) -> bool) {
+    let mut at = 0;
+    loop {
+        let mut least = at;
+        for child in [2 * at + 1, 2 * at + 2] {
+            if child < heap.len() && is_before(&heap[child], &heap[least]) {
+                least = child;
+            }
+        }
+        if least == at {
+            return;
+        }
+        heap.swap(at, least);
+        at = least;
     }
 }
 

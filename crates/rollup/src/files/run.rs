@@ -319,10 +319,6 @@ impl Run {
         Grid { start: self.meta.span.start, pane_seconds }
     }
 
-    fn row(&self, block: &Block, at: usize, grid: Grid) -> Result<Row, Error> {
-        block.row(at, grid).ok_or_else(|| self.damaged("a row holds numbers out of range"))
-    }
-
     /// Hands the rows of `select` to `sink`, with the wanted columns only.
     pub(super) fn scan(
         &self,
@@ -340,8 +336,7 @@ impl Run {
         let leads = select.lead(shape.0);
         for entry in blocks_of(self.index(&*file)?, select, shape.0) {
             self.read_block(&*file, entry, (leads, wanted), &mut block)?;
-            for at in 0..block.len() {
-                let row = self.row(&block, at, grid)?;
+            for row in block.rows(grid) {
                 if select.takes(&row.key) {
                     sink(&row)?;
                 }
@@ -410,6 +405,6 @@ impl Cursor {
             self.at = 0;
         }
         self.at += 1;
-        self.run.row(&self.block, self.at - 1, self.grid).map(Some)
+        Ok(Some(self.block.row(self.at - 1, self.grid)))
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::hot::Table;
-use super::merge::narrow;
+use super::merge::{narrow, sink_first};
 use super::options::{Cube, Dimensions};
 use super::row::{Row, merge_neighbours};
 use super::run::{Folder, RunMeta, RunWriter, Span};
@@ -54,26 +54,8 @@ impl<'a> Segments<'a> {
         } else {
             self.rests[0] = rest;
         }
-        self.sink_first();
+        sink_first(&mut self.rests, |left, right| left[0].key < right[0].key);
         Some(row)
-    }
-
-    fn sink_first(&mut self) {
-        let rests = &mut self.rests[..];
-        let mut at = 0;
-        loop {
-            let mut least = at;
-            for child in [2 * at + 1, 2 * at + 2] {
-                if child < rests.len() && rests[child][0].key < rests[least][0].key {
-                    least = child;
-                }
-            }
-            if least == at {
-                return;
-            }
-            rests.swap(at, least);
-            at = least;
-        }
     }
 }
 
