@@ -67,10 +67,10 @@ fn epochs(seconds: i64, cells: u64, ads: u64) -> Vec<Deltas> {
         .collect()
 }
 
-fn measure_apply(label: &str, cells: u64, ads: u64) {
+fn measure_apply(label: &str, seconds: i64, cells: u64, ads: u64) {
     let folder = TempDir::new("rollup-measure");
     let store = open(&folder, Options { hot_rows_max: usize::MAX, ..Options::default() });
-    let epochs = epochs(5, cells, ads);
+    let epochs = epochs(seconds, cells, ads);
     let count: usize = epochs.iter().map(|deltas| deltas.cells.len()).sum();
     let start = on_processor();
     for (number, deltas) in (1..).zip(&epochs) {
@@ -165,10 +165,10 @@ fn measure_queries(rows: u64) {
 }
 
 fn main() {
-    measure_apply("hot ad", 4, 1);
-    measure_apply("hot ad, all its variants", 200, 1);
-    measure_apply("10k distinct cells an epoch, 100k ads", 10_000, 100_000);
-    measure_apply("100k distinct cells an epoch, 1M ads", 100_000, 1_000_000);
+    measure_apply("hot ad", 5_000, 4, 1);
+    measure_apply("hot ad, all its variants", 500, 200, 1);
+    measure_apply("10k distinct cells an epoch, 100k ads", 5, 10_000, 100_000);
+    measure_apply("100k distinct cells an epoch, 1M ads", 5, 100_000, 1_000_000);
     let millions = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(6);
     if millions > 0 {
         measure_queries(millions * 1_000_000);

@@ -33,7 +33,9 @@ impl Subscriber for RollupSubscriber {
     }
 
     fn persisted(&self) -> Option<u64> {
-        self.store.marks().persisted
+        // A store that has nothing yet is durable all the same: one that lost its files must be told
+        // apart from one that keeps nothing.
+        Some(self.store.marks().persisted.unwrap_or(0))
     }
 
     fn apply(&mut self, epoch: &Epoch, counted: &Counted<'_>) -> Result<Applied, SubscriberError> {
