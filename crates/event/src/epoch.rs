@@ -74,7 +74,7 @@ pub trait Subscriber: Send {
     /// For messages and metrics.
     fn name(&self) -> &'static str;
 
-    /// The highest epoch that would survive a crash now; `None` before the first, and for one that
+    /// The highest epoch that would survive a crash now, 0 before the first; `None` only for one that
     /// keeps nothing durable (it is then fed from the checkpoint on).
     fn persisted(&self) -> Option<u64>;
 

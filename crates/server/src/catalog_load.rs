@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_new_budget_is_no_new_price() {
-        let history = [terms(1, 5, None), terms(2, 5, Some(9)), terms(3, 7, Some(9)), terms(4, 5, None)];
+        let history =
+            [terms(1, 5, None), terms(2, 5, Some(9)), terms(3, 7, Some(9)), terms(4, 5, None)];
         assert_eq!(prices(&history), [(Timestamp(1), 5), (Timestamp(3), 7), (Timestamp(4), 5)]);
     }
 

@@ -70,6 +70,7 @@ pub struct Log {
     pub segment_age_s: u64,
     pub staging_bytes_max: usize,
     pub commit_delay_us: u64,
+    pub preallocate_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -69,8 +69,9 @@ pub struct System {
     /// The admin's key where this start has made it.
     pub fresh_admin_key: Option<String>,
     pipeline: Running,
+    log: Arc<DiskLog>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
-    _lock: Option<File>,
+    _lock: File,
 }
 
 /// Opens everything in a data folder and starts counting.
@@ -100,23 +101,32 @@ pub async fn start(config: Config, dir: &DataDir, disk: Arc<dyn Disk>, clock: Ar
         books,
         rollup,
         progress: Arc::clone(pipeline.progress()),
-        log_health: Box::new(move || log_health(&disk_log)),
+        log_health: {
+            let log = Arc::clone(&disk_log);
+            Box::new(move || log_health(&log))
+        },
         stopping: tokio::sync::watch::Sender::new(false),
         config,
     });
     let tasks = vec![tokio::spawn(drain(Arc::clone(&app))), tokio::spawn(tidy(Arc::clone(&app)))];
-    Ok(System { app, fresh_admin_key, pipeline, tasks, _lock: Some(lock) })
+    Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
 
 impl System {
-    /// Stops counting at a checkpoint. What is still in the spool is lost, and counted.
+    /// Closes the log and stops counting at a checkpoint. What is still in the spool is lost, and
+    /// counted.
     pub async fn stop(self) -> Result<()> {
-        for task in &self.tasks {
+        for task in self.tasks {
             task.abort();
+            task.await.ok();
         }
         self.app.edge.spool.abandon();
-        let pipeline = self.pipeline;
-        tokio::task::spawn_blocking(move || pipeline.stop()).await.context("the counter's thread")??;
+        let (pipeline, log) = (self.pipeline, self.log);
+        let stopped = tokio::task::spawn_blocking(move || {
+            log.close().context("log")?;
+            pipeline.stop().context("counting")
+        });
+        drop(stopped.await.context("the counter's thread")??);
         self.app.books.close().await;
         Ok(())
     }
@@ -157,6 +167,7 @@ fn open_log(config: &Config, dir: &DataDir, disk: Arc<dyn Disk>, incarnation: u3
                 segment_age: Duration::from_secs(config.log.segment_age_s),
                 staging_bytes_max: config.log.staging_bytes_max,
                 commit_delay_max: Duration::from_micros(config.log.commit_delay_us),
+                preallocate_bytes: config.log.preallocate_bytes,
                 ..Default::default()
             };
             let (log, recovery) = DiskLog::open(disk, &dir.log(), options, incarnation)

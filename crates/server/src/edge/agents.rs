@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
-use regex::{RegexSet, RegexSetBuilder};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 
 const BUILT_IN: &str = include_str!("../../../../config/robots.txt");
 /// Agents remembered; the table is emptied when it is full, since remembering is only a saving.
@@ -57,7 +57,7 @@ impl Agents {
         if let Some(&known) = self.remembered.read().get(agent) {
             return known;
         }
-        let robot = self.robots.is_match(agent);
+        let robot = self.robots.is_match(agent.as_bytes());
         let mut remembered = self.remembered.write();
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();

@@ -242,7 +242,7 @@ fn record_of<'a>(
     };
     let agent_key = if sender.agent.is_empty() { 0 } else { name_key(sender.agent) };
     let ip_tag = super::click::tag_of(&edge.secrets.tags, sender);
-    let slot = slot_of(user, &event.install_id, ip_tag, agent_key);
+    let slot = slot_of(user, &event.install_id, &event.event_id, ip_tag, agent_key);
     let mut record = Record {
         tenant,
         source_class: SourceClass::Client,

@@ -82,7 +82,7 @@ fn record_of<'a>(
 ) -> Record<'a> {
     let agent_key = if visitor.agent.is_empty() { 0 } else { name_key(visitor.agent) };
     let ip_tag = tag_of(&edge.secrets.tags, visitor);
-    let slot = slot_of(reckon_event::Pseudonym::NONE, "", ip_tag, agent_key);
+    let slot = slot_of(reckon_event::Pseudonym::NONE, "", "", ip_tag, agent_key);
     let (outcome, facts) = judge(edge, kind, visitor, opened);
     let mut record = Record {
         tenant: edge.open_tenant(),

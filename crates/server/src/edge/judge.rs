@@ -87,12 +87,16 @@ pub fn protocol_reason(
     too_fast.then_some(Reason::TooFast)
 }
 
-/// The slot of an event without a token: by user, else by install, else by address and agent.
-pub fn slot_of(user: Pseudonym, install_id: &str, ip_tag: u64, agent_key: u64) -> Slot {
+/// The slot of an event without a token: by user, else by install, else by the client's own id of the
+/// event, else by address and agent. All copies of one id must meet in one slot, and the tag of an
+/// address is another one tomorrow.
+pub fn slot_of(user: Pseudonym, install_id: &str, event_id: &str, ip_tag: u64, agent_key: u64) -> Slot {
     if user.is_some() {
         Slot::of_key(user.key())
     } else if !install_id.is_empty() {
         Slot::of_key(name_key(install_id))
+    } else if !event_id.is_empty() {
+        Slot::of_key(name_key(event_id))
     } else {
         Slot::of_key((ip_tag ^ agent_key.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }

@@ -44,7 +44,7 @@ pub fn serve(edge: &Edge, visitor: &Visitor<'_>, request: &AdRequest<'_>) -> Vec
     };
     let ip_tag = super::click::tag_of(&edge.secrets.tags, visitor);
     let agent_key = if visitor.agent.is_empty() { 0 } else { reckon_event::name_key(visitor.agent) };
-    let slot = slot_of(user, "", ip_tag, agent_key);
+    let slot = slot_of(user, "", "", ip_tag, agent_key);
     let chosen = edge.catalog.rotate(request.tenant, request.audience, request.count);
     let mut random = rand::rng();
     let mut served = Vec::with_capacity(chosen.len());

@@ -126,11 +126,7 @@ fn check_count(count: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_item<R: Resource>(
-    item: &RawValue,
-    made_id: String,
-    now: Timestamp,
-) -> Result<R, Problem> {
+fn check_item<R: Resource>(item: &RawValue, made_id: String, now: Timestamp) -> Result<R, Problem> {
     R::check(parse_json(item.get().as_bytes())?, made_id, now)
 }
 

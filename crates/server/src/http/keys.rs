@@ -23,9 +23,7 @@ use crate::app::App;
 
 /// The routes.
 pub fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/keys", get(list).post(create))
-        .route("/v1/keys/{id}", delete(revoke))
+    Router::new().route("/v1/keys", get(list).post(create)).route("/v1/keys/{id}", delete(revoke))
 }
 
 /// A key as it is posted.

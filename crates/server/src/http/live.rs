@@ -176,7 +176,10 @@ mod tests {
     #[test]
     fn only_seconds_that_ended_a_second_ago_are_whole() {
         let at = |micros| whole(Timestamp(micros)).0;
-        assert_eq!([at(5_000_000), at(5_999_999), at(6_000_000)], [4_000_000, 4_000_000, 5_000_000]);
+        assert_eq!(
+            [at(5_000_000), at(5_999_999), at(6_000_000)],
+            [4_000_000, 4_000_000, 5_000_000]
+        );
     }
 
     #[test]

@@ -98,8 +98,7 @@ async fn answer(
     let now = app.edge.clock.now();
     let before = app.progress.snapshot();
     let log = app.log();
-    let ends: Vec<u64> =
-        (0..log.partitions()).map(|partition| log.range(partition).end).collect();
+    let ends: Vec<u64> = (0..log.partitions()).map(|partition| log.range(partition).end).collect();
     let dimensions = asked.query.group_by.clone();
     let has_buckets = asked.query.granularity != Granularity::Total;
     let is_limited = asked.query.limit.is_some();
@@ -132,7 +131,9 @@ async fn answer(
 
 fn problem_of(error: Error) -> Problem {
     match error {
-        Error::Question { field, fix } => Problem::unprocessable(format!("{}: {fix}", field.name())),
+        Error::Question { field, fix } => {
+            Problem::unprocessable(format!("{}: {fix}", field.name()))
+        }
         Error::Refused(refusal) => Problem::internal(refusal.to_string()),
         error @ Error::Broken { .. } => Problem::unavailable(error.to_string()),
     }

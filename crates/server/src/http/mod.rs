@@ -23,7 +23,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use tower::ServiceExt;
 
@@ -77,7 +77,9 @@ pub async fn handle(app: &App, router: &Router, mut request: Request<Body>, peer
 /// Renders problems, and errors that the framework made by itself, and names the request.
 fn with_request_id(mut response: Response, request_id: &str) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let headers = std::mem::take(response.headers_mut());
+        let mut headers = std::mem::take(response.headers_mut());
+        // It was the length of the empty answer that carried the problem here.
+        headers.remove(header::CONTENT_LENGTH);
         response = problem.render(request_id);
         response.headers_mut().extend(headers);
     }

@@ -47,9 +47,7 @@ impl<'a> Parameters<'a> {
     /// A value of some type; `expected` says what would be taken.
     pub fn parse<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        text.parse()
-            .map(Some)
-            .map_err(|_| wrong(name, &format_args!("{text:?} is not {expected}")))
+        text.parse().map(Some).map_err(|_| wrong(name, &format_args!("{text:?} is not {expected}")))
     }
 
     /// A comma-separated list of words, each of which `read` knows.
@@ -147,7 +145,8 @@ mod tests {
 
     #[test]
     fn lists_and_escapes_are_read() {
-        let parameters = Parameters::read(Some("a=x%2Cy%20,z&limit="), &["a", "limit"]).expect("known");
+        let parameters =
+            Parameters::read(Some("a=x%2Cy%20,z&limit="), &["a", "limit"]).expect("known");
         assert_eq!(parameters.text("a"), Some("x,y ,z"));
         let words = parameters.list("a", |word| Some(word.to_owned())).expect("all taken");
         assert_eq!(words, Some(vec!["x".to_owned(), "y".to_owned(), "z".to_owned()]));

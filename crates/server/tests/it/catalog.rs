@@ -11,7 +11,8 @@ impl House {
     /// As the admin, with any method, a JSON body and an idempotency key where one is given.
     pub async fn write(&self, method: &str, path: &str, body: &Value, key: Option<&str>) -> Answer {
         let bearer = format!("Bearer {}", self.key);
-        let mut headers = vec![("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let mut headers =
+            vec![("authorization", bearer.as_str()), ("content-type", "application/json")];
         headers.extend(key.map(|key| ("idempotency-key", key)));
         self.ask(method, path, &headers, body.to_string()).await
     }
@@ -59,8 +60,10 @@ async fn ids_are_made_where_none_is_given() {
     let campaign = house.post("/v1/campaigns", &campaign).await.json();
     assert!(campaign["campaign_id"].as_str().unwrap().starts_with("cmp_"), "{campaign}");
     assert_eq!((&campaign["status"], &campaign["targeting"]), (&json!("active"), &json!(null)));
-    let ad = json!({"campaign_id": campaign["campaign_id"], "destination_url": "https://shop.example"});
-    let (first, second) = (house.post("/v1/ads", &ad).await.json(), house.post("/v1/ads", &ad).await.json());
+    let ad =
+        json!({"campaign_id": campaign["campaign_id"], "destination_url": "https://shop.example"});
+    let (first, second) =
+        (house.post("/v1/ads", &ad).await.json(), house.post("/v1/ads", &ad).await.json());
     assert!(first["ad_id"].as_str().unwrap().starts_with("ad_"), "{first}");
     assert_ne!(first["ad_id"], second["ad_id"], "two requests, two ads");
 }
@@ -78,21 +81,46 @@ async fn wrong_values_are_named() {
     let cases = [
         ("/v1/advertisers", json!({"name": "A"}), 400, "currency"),
         ("/v1/advertisers", json!({"name": 5, "currency": "EUR"}), 400, "name"),
-        ("/v1/advertisers", json!({"name": "A", "currency": "EUR", "colour": "red"}), 400, "colour"),
+        (
+            "/v1/advertisers",
+            json!({"name": "A", "currency": "EUR", "colour": "red"}),
+            400,
+            "colour",
+        ),
         ("/v1/advertisers", json!({"name": "A", "currency": "euro"}), 422, "currency"),
         ("/v1/advertisers", json!({"name": "", "currency": "EUR"}), 422, "name"),
-        ("/v1/advertisers", json!({"advertiser_id": "a\nb", "name": "A", "currency": "EUR"}), 422, "advertiser_id"),
+        (
+            "/v1/advertisers",
+            json!({"advertiser_id": "a\nb", "name": "A", "currency": "EUR"}),
+            422,
+            "advertiser_id",
+        ),
         ("/v1/campaigns", campaign(json!({"cpc_micros": 1.5})), 400, "cpc_micros"),
         ("/v1/campaigns", campaign(json!({"cpc_micros": -1})), 422, "cpc_micros"),
         ("/v1/campaigns", campaign(json!({"daily_budget_micros": -1})), 422, "daily_budget_micros"),
         ("/v1/campaigns", campaign(json!({"advertiser_id": "nobody"})), 422, "advertiser_id"),
         ("/v1/campaigns", campaign(json!({"status": "sleeping"})), 422, "status"),
-        ("/v1/campaigns", campaign(json!({"targeting": {"weather": ["sun"]}})), 422, "targeting.weather"),
+        (
+            "/v1/campaigns",
+            campaign(json!({"targeting": {"weather": ["sun"]}})),
+            422,
+            "targeting.weather",
+        ),
         ("/v1/campaigns", campaign(json!({"targeting": {"geo": "DE"}})), 400, "targeting.geo"),
         ("/v1/campaigns", campaign(json!({"targeting": {"geo": [5]}})), 400, "targeting.geo[0]"),
-        ("/v1/campaigns", campaign(json!({"targeting": {"geo": ["DE", ""]}})), 422, "targeting.geo[1]"),
+        (
+            "/v1/campaigns",
+            campaign(json!({"targeting": {"geo": ["DE", ""]}})),
+            422,
+            "targeting.geo[1]",
+        ),
         ("/v1/ads", json!({"destination_url": "https://shop.example"}), 400, "campaign_id"),
-        ("/v1/ads", json!({"campaign_id": "none", "destination_url": "https://shop.example"}), 422, "campaign_id"),
+        (
+            "/v1/ads",
+            json!({"campaign_id": "none", "destination_url": "https://shop.example"}),
+            422,
+            "campaign_id",
+        ),
         ("/v1/ads", ad("shop.example"), 422, "destination_url"),
         ("/v1/ads", ad("javascript:alert(1)"), 422, "destination_url"),
         ("/v1/ads", ad("https://user:secret@shop.example/"), 422, "destination_url"),
@@ -104,7 +132,11 @@ async fn wrong_values_are_named() {
         assert_eq!(answer.status, *status, "{body}: {answer:?}");
         assert!(answer.detail().contains(field), "{body}: {}", answer.detail());
     }
-    assert_eq!(house.get("/v1/ads").await.json()["ads"].as_array().unwrap().len(), 1, "nothing of it was kept");
+    assert_eq!(
+        house.get("/v1/ads").await.json()["ads"].as_array().unwrap().len(),
+        1,
+        "nothing of it was kept"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,13 +144,24 @@ async fn destinations_come_back_as_registered_or_in_ascii() {
     let house = House::new().await;
     house.register(&[]).await;
     for (id, url, expect) in [
-        ("a", "HTTPS://Shop.Example/x/../y?q=a%20b&z={1}#top", "HTTPS://Shop.Example/x/../y?q=a%20b&z={1}#top"),
-        ("b", "https://b\u{fc}cher.example/\u{e4}?q=\u{20ac}", "https://xn--bcher-kva.example/%C3%A4?q=%E2%82%AC"),
+        (
+            "a",
+            "HTTPS://Shop.Example/x/../y?q=a%20b&z={1}#top",
+            "HTTPS://Shop.Example/x/../y?q=a%20b&z={1}#top",
+        ),
+        (
+            "b",
+            "https://b\u{fc}cher.example/\u{e4}?q=\u{20ac}",
+            "https://xn--bcher-kva.example/%C3%A4?q=%E2%82%AC",
+        ),
     ] {
         let body = json!({"ad_id": id, "campaign_id": "cmp", "destination_url": url});
         for status in [201, 200] {
             let answer = house.post("/v1/ads", &body).await;
-            assert_eq!((answer.status, &answer.json()["destination_url"]), (status, &json!(expect)));
+            assert_eq!(
+                (answer.status, &answer.json()["destination_url"]),
+                (status, &json!(expect))
+            );
         }
         let click = house.browse(&format!("/click?adId={id}")).await;
         assert_eq!((click.status, click.header("location")), (302, expect));
@@ -135,15 +178,20 @@ async fn a_list_is_taken_item_by_item() {
     assert_eq!((&first.json()["created"], &first.json()["existing"]), (&json!(10_000), &json!(0)));
     assert_eq!(ids(&first.json(), "ads", "ad_id")[9_999], "ad-09999");
     let mixed = house.post("/v1/ads", &json!([all[5], ad("ad-new")])).await;
-    assert_eq!((mixed.status, &mixed.json()["created"], &mixed.json()["existing"]), (200, &json!(1), &json!(1)));
+    assert_eq!(
+        (mixed.status, &mixed.json()["created"], &mixed.json()["existing"]),
+        (200, &json!(1), &json!(1))
+    );
 
     let broken = json!([ad("ad-later"), {"ad_id": "ad-x"}, ad("no\nname"), {"ad_id": "ad-00001", "campaign_id": "cmp",
         "destination_url": "https://elsewhere.example"}]);
     let answer = house.post("/v1/ads", &broken).await;
     assert_eq!(answer.status, 409, "{answer:?}");
     let errors = answer.json()["errors"].as_array().unwrap().clone();
-    let told: Vec<(u64, u64)> =
-        errors.iter().map(|error| (error["index"].as_u64().unwrap(), error["status"].as_u64().unwrap())).collect();
+    let told: Vec<(u64, u64)> = errors
+        .iter()
+        .map(|error| (error["index"].as_u64().unwrap(), error["status"].as_u64().unwrap()))
+        .collect();
     assert_eq!(told, [(1, 400), (2, 422), (3, 409)], "{errors:?}");
     assert_eq!(house.get("/v1/ads/ad-later").await.status, 200, "the good one is kept");
     assert_eq!(house.browse("/click?adId=ad-later").await.status, 302, "and known at the door");
@@ -160,9 +208,11 @@ async fn a_list_is_taken_item_by_item() {
 async fn lists_are_walked_page_by_page() {
     let house = House::new().await;
     house.register(&["a", "b", "c", "d"]).await;
-    let other = json!({"campaign_id": "other", "advertiser_id": "adv", "name": "o", "cpc_micros": 1});
+    let other =
+        json!({"campaign_id": "other", "advertiser_id": "adv", "name": "o", "cpc_micros": 1});
     assert_eq!(house.post("/v1/campaigns", &other).await.status, 201);
-    let of_other = json!({"ad_id": "e", "campaign_id": "other", "destination_url": "https://shop.example"});
+    let of_other =
+        json!({"ad_id": "e", "campaign_id": "other", "destination_url": "https://shop.example"});
     assert_eq!(house.post("/v1/ads", &of_other).await.status, 201);
     let mut seen = Vec::new();
     let mut path = "/v1/ads?limit=2".to_owned();
@@ -176,12 +226,24 @@ async fn lists_are_walked_page_by_page() {
     }
     assert_eq!((seen.join(""), pages), ("abcde".to_owned(), 3));
     let page = house.get("/v1/ads?campaign_id=cmp&limit=4").await.json();
-    assert_eq!((ids(&page, "ads", "ad_id").join(""), &page["next"]), ("abcd".to_owned(), &Value::Null));
+    assert_eq!(
+        (ids(&page, "ads", "ad_id").join(""), &page["next"]),
+        ("abcd".to_owned(), &Value::Null)
+    );
     let page = house.get("/v1/campaigns?advertiser_id=adv").await.json();
     assert_eq!(ids(&page, "campaigns", "campaign_id"), ["cmp", "other"]);
-    assert_eq!(ids(&house.get("/v1/advertisers").await.json(), "advertisers", "advertiser_id"), ["adv"]);
-    for (query, part) in [("limit=0", "limit"), ("limit=1001", "limit"), ("limit=x", "limit"), ("colour=red", "colour"),
-        ("after=", "after"), ("advertiser_id=adv", "advertiser_id")] {
+    assert_eq!(
+        ids(&house.get("/v1/advertisers").await.json(), "advertisers", "advertiser_id"),
+        ["adv"]
+    );
+    for (query, part) in [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("colour=red", "colour"),
+        ("after=", "after"),
+        ("advertiser_id=adv", "advertiser_id"),
+    ] {
         let answer = house.get(&format!("/v1/ads?{query}")).await;
         assert_eq!(answer.status, 400, "{query}");
         assert!(answer.detail().starts_with(part), "{query}: {}", answer.detail());
@@ -195,10 +257,18 @@ async fn a_change_is_seen_at_once_and_after_a_restart() {
     let change = json!({"destination_url": "https://new.example/?a=1", "append_click_id": "rid", "category": "x"});
     let changed = house.write("PATCH", "/v1/ads/ad-1", &change, None).await;
     assert_eq!(changed.status, 200, "{changed:?}");
-    let emptied = house.write("PATCH", "/v1/ads/ad-1", &json!({"category": null, "append_click_id": null}), None).await;
-    assert_eq!((&emptied.json()["category"], &emptied.json()["append_click_id"]), (&Value::Null, &Value::Null));
+    let emptied = house
+        .write("PATCH", "/v1/ads/ad-1", &json!({"category": null, "append_click_id": null}), None)
+        .await;
+    assert_eq!(
+        (&emptied.json()["category"], &emptied.json()["append_click_id"]),
+        (&Value::Null, &Value::Null)
+    );
     let renamed = house.write("PATCH", "/v1/advertisers/adv", &json!({"name": "New"}), None).await;
-    assert_eq!((&renamed.json()["name"], &renamed.json()["currency"]), (&json!("New"), &json!("EUR")));
+    assert_eq!(
+        (&renamed.json()["name"], &renamed.json()["currency"]),
+        (&json!("New"), &json!("EUR"))
+    );
     for _ in 0..2 {
         let click = house.browse("/click?adId=ad-1").await;
         assert_eq!(click.header("location"), "https://new.example/?a=1");
@@ -223,7 +293,10 @@ async fn a_click_costs_the_price_it_was_minted_at() {
     house.register(&["ad-1"]).await;
     let old = house.token("ann").await;
     let change = json!({"cpc_micros": 7_000, "daily_budget_micros": 50_000});
-    assert_eq!(house.write("PATCH", "/v1/campaigns/cmp", &change, None).await.json()["cpc_micros"], 7_000);
+    assert_eq!(
+        house.write("PATCH", "/v1/campaigns/cmp", &change, None).await.json()["cpc_micros"],
+        7_000
+    );
     let new = house.token("bob").await;
     house.restart().await;
     let after = house.token("cyn").await;
@@ -243,7 +316,8 @@ async fn only_what_is_active_and_meant_is_served() {
         house.post("/v1/ads/serve", &asked).await.json()["ads"].as_array().unwrap().len()
     };
     let target = async |targeting: Value| {
-        let answer = house.write("PATCH", "/v1/campaigns/cmp", &json!({"targeting": targeting}), None).await;
+        let answer =
+            house.write("PATCH", "/v1/campaigns/cmp", &json!({"targeting": targeting}), None).await;
         assert_eq!((answer.status, &answer.json()["targeting"]), (200, &targeting));
     };
     assert_eq!((served("DE").await, served("FR").await), (1, 1));
@@ -251,12 +325,19 @@ async fn only_what_is_active_and_meant_is_served() {
     assert_eq!((served("DE").await, served("FR").await), (1, 0));
     target(Value::Null).await;
     assert_eq!(served("FR").await, 1);
-    for (path, status, shown) in [("/v1/ads/ad-1", "paused", 0), ("/v1/ads/ad-1", "active", 1),
-        ("/v1/campaigns/cmp", "archived", 0)] {
+    for (path, status, shown) in [
+        ("/v1/ads/ad-1", "paused", 0),
+        ("/v1/ads/ad-1", "active", 1),
+        ("/v1/campaigns/cmp", "archived", 0),
+    ] {
         assert_eq!(house.write("PATCH", path, &json!({"status": status}), None).await.status, 200);
         assert_eq!(served("DE").await, shown, "{path} {status}");
     }
-    assert_eq!(house.browse("/click?adId=ad-1").await.status, 302, "an archived ad still redirects");
+    assert_eq!(
+        house.browse("/click?adId=ad-1").await.status,
+        302,
+        "an archived ad still redirects"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,7 +350,11 @@ async fn a_repeated_write_is_answered_as_the_first() {
     let again = house.write("POST", "/v1/ads", &body, Some("k-1")).await;
     assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
     assert_eq!((again.json(), again.header("content-type")), (first.json(), "application/json"));
-    assert_eq!(house.get("/v1/ads").await.json()["ads"].as_array().unwrap().len(), 1, "one ad was made");
+    assert_eq!(
+        house.get("/v1/ads").await.json()["ads"].as_array().unwrap().len(),
+        1,
+        "one ad was made"
+    );
 
     let other = json!({"campaign_id": "cmp", "destination_url": "https://other.example"});
     for (method, path, body) in [("POST", "/v1/ads", &other), ("POST", "/v1/campaigns", &body)] {
@@ -294,7 +379,10 @@ async fn a_repeated_error_is_the_same_error_of_another_request() {
     let first = house.write("POST", "/v1/ads", &clash, Some("k")).await;
     let again = house.write("POST", "/v1/ads", &clash, Some("k")).await;
     assert_eq!((first.status, again.status), (409, 409));
-    assert_eq!((first.detail(), &first.json()["errors"]), (again.detail(), &again.json()["errors"]));
+    assert_eq!(
+        (first.detail(), &first.json()["errors"]),
+        (again.detail(), &again.json()["errors"])
+    );
     assert_eq!(again.json()["errors"].as_array().unwrap().len(), 1);
     assert_ne!(first.json()["request_id"], again.json()["request_id"]);
     assert_eq!(again.json()["request_id"], again.header("x-request-id"));

@@ -81,6 +81,10 @@ impl House {
 
     /// Stops with manners and starts again on the same folder.
     pub async fn restart(&mut self) {
+        // The old router holds the old system, and with it the log.
+        self.router = Router::new();
+        // The old system holds its folder for as long as anything of it is left.
+        self.router = Router::new();
         self.system.take().expect("it runs").stop().await.expect("it stops");
         let system = start(&self.settings, &self.dir, &self.disk, &self.clock).await;
         self.router = http::router(Arc::clone(&system.app));

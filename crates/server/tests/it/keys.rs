@@ -30,17 +30,24 @@ async fn a_secret_is_shown_once() {
     let house = House::new().await;
     let (id, secret) = house.make_key(&with_scopes(&["read", "collect"])).await;
     assert!(secret.starts_with("rk_") && secret.len() == 46, "{secret}");
-    let (_, public) = house.make_key(&json!({"name": "page", "kind": "write", "requests_per_second": 9})).await;
+    let (_, public) =
+        house.make_key(&json!({"name": "page", "kind": "write", "requests_per_second": 9})).await;
     assert!(public.starts_with("wk_") && public.len() == 46, "{public}");
     let page = house.get("/v1/keys").await;
     let text = String::from_utf8(page.body.clone()).unwrap();
-    assert!(!text.contains("rk_") && !text.contains("wk_") && !text.contains("secret\":\""), "{text}");
+    assert!(
+        !text.contains("rk_") && !text.contains("wk_") && !text.contains("secret\":\""),
+        "{text}"
+    );
     let page = page.json();
     let keys = page["keys"].as_array().unwrap();
     assert_eq!((keys.len(), &page["next"]), (3, &Value::Null), "the admin's, too");
     let of = |id: &str| keys.iter().find(|key| key["key_id"] == id).unwrap();
     assert_eq!(of(&id)["scopes"], json!(["collect", "read"]));
-    assert_eq!((&of(&id)["revoked_at"], &of(&id)["requests_per_second"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&of(&id)["revoked_at"], &of(&id)["requests_per_second"]),
+        (&Value::Null, &Value::Null)
+    );
     let mut walked = Vec::new();
     let mut path = "/v1/keys?limit=1".to_owned();
     loop {
@@ -57,7 +64,8 @@ async fn a_key_is_good_for_its_scopes_only() {
     let house = House::new().await;
     house.register(&["ad-1"]).await;
     let event = json!({"type": "click", "ad_id": "ad-1"});
-    let ad = json!({"ad_id": "ad-2", "campaign_id": "cmp", "destination_url": "https://shop.example"});
+    let ad =
+        json!({"ad_id": "ad-2", "campaign_id": "cmp", "destination_url": "https://shop.example"});
     let asked = json!({"placement": "top"});
     let tries: [(&str, &str, &Value, &str); 10] = [
         ("POST", "/v1/events", &event, "collect"),
@@ -86,13 +94,21 @@ async fn a_key_is_good_for_its_scopes_only() {
     }
     assert_eq!(compared, 40);
     for (method, path, body, needs) in tries {
-        let mut heads = vec![vec![], vec![("authorization", "Basic YTpi")], vec![("authorization", "Bearer rk_none")]];
+        let mut heads = vec![
+            vec![],
+            vec![("authorization", "Basic YTpi")],
+            vec![("authorization", "Bearer rk_none")],
+        ];
         if needs == "collect" {
             heads.remove(0);
         }
         for headers in heads {
             let answer = house.ask(method, path, &headers, body.to_string()).await;
-            assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"), "{method} {path} {headers:?}");
+            assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, "Bearer"),
+                "{method} {path} {headers:?}"
+            );
         }
     }
 }
@@ -103,13 +119,19 @@ async fn a_write_key_sends_events_and_nothing_else() {
     house.register(&["ad-1"]).await;
     let (_, public) = house.make_key(&json!({"name": "page", "kind": "write"})).await;
     let event = json!({"type": "click", "ad_id": "ad-1"});
-    let sent = house.ask("POST", &format!("/v1/events?write_key={public}"), &[], event.to_string()).await;
+    let sent =
+        house.ask("POST", &format!("/v1/events?write_key={public}"), &[], event.to_string()).await;
     assert_eq!(sent.status, 200, "{sent:?}");
     for (method, path) in [("GET", "/v1/metrics"), ("POST", "/v1/events"), ("GET", "/v1/keys")] {
-        assert_eq!(house.ask_as(&public, method, path, &event).await.status, 403, "{method} {path}");
+        assert_eq!(
+            house.ask_as(&public, method, path, &event).await.status,
+            403,
+            "{method} {path}"
+        );
     }
     let (_, secret) = house.make_key(&with_scopes(&["collect"])).await;
-    let in_query = house.ask("POST", &format!("/v1/events?write_key={secret}"), &[], event.to_string()).await;
+    let in_query =
+        house.ask("POST", &format!("/v1/events?write_key={secret}"), &[], event.to_string()).await;
     assert_eq!(in_query.status, 403, "a secret does not belong in a URL: {in_query:?}");
 }
 
@@ -160,7 +182,11 @@ async fn a_repetition_makes_no_second_key_and_shows_no_secret() {
     assert!(again.detail().contains("shown once"), "{}", again.detail());
     assert_eq!(house.get("/v1/keys").await.json()["keys"].as_array().unwrap().len(), 2);
     let secret = first.json()["secret"].as_str().unwrap().to_owned();
-    assert_eq!(house.ask_as(&secret, "GET", "/v1/ads", &Value::Null).await.status, 200, "the first is good");
+    assert_eq!(
+        house.ask_as(&secret, "GET", "/v1/ads", &Value::Null).await.status,
+        200,
+        "the first is good"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,13 +200,28 @@ async fn wrong_drafts_are_named() {
         (json!({"name": "k", "kind": "secret", "scopes": ["fly"]}), 422, "scopes"),
         (json!({"name": "k", "kind": "secret"}), 422, "scopes"),
         (json!({"name": "k", "kind": "write", "scopes": ["read"]}), 422, "scopes"),
-        (json!({"name": "k", "kind": "write", "requests_per_second": 0}), 422, "requests_per_second"),
-        (json!({"name": "k", "kind": "write", "requests_per_second": -1}), 400, "requests_per_second"),
+        (
+            json!({"name": "k", "kind": "write", "requests_per_second": 0}),
+            422,
+            "requests_per_second",
+        ),
+        (
+            json!({"name": "k", "kind": "write", "requests_per_second": -1}),
+            400,
+            "requests_per_second",
+        ),
     ] {
         let answer = house.post("/v1/keys", &draft).await;
         assert_eq!(answer.status, status, "{draft}: {answer:?}");
         assert!(answer.detail().contains(part), "{draft}: {}", answer.detail());
     }
-    let kept = house.ask("GET", "/v1/keys", &[("authorization", &format!("bearer {}", house.key))], Body::empty()).await;
+    let kept = house
+        .ask(
+            "GET",
+            "/v1/keys",
+            &[("authorization", &format!("bearer {}", house.key))],
+            Body::empty(),
+        )
+        .await;
     assert_eq!(kept.json()["keys"].as_array().unwrap().len(), 1, "nothing of it was kept");
 }

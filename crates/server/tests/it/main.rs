@@ -10,6 +10,7 @@ mod floors;
 mod harness;
 mod keys;
 mod killed_under_load;
+mod live;
 mod metrics;
 mod openapi;
 mod problems;

@@ -52,8 +52,13 @@ impl Described {
         let schema = self.resolve(schema);
         let wrong = |what: String| Err(format!("{place}: {what}: {value}"));
         if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
-            let fitting = choices.iter().filter(|choice| self.check(choice, value, place).is_ok()).count();
-            return if fitting == 1 { Ok(()) } else { wrong(format!("fits {fitting} of the choices, not one")) };
+            let fitting =
+                choices.iter().filter(|choice| self.check(choice, value, place).is_ok()).count();
+            return if fitting == 1 {
+                Ok(())
+            } else {
+                wrong(format!("fits {fitting} of the choices, not one"))
+            };
         }
         if let Some(types) = schema.get("type") {
             let types: Vec<&str> = match types {
@@ -70,7 +75,7 @@ impl Described {
             return wrong("is none of the values".to_owned());
         }
         if let Some(text) = value.as_str() {
-            check_text(schema, text).or_else(|what| wrong(what))?;
+            check_text(schema, text).or_else(wrong)?;
         }
         if let Some(number) = value.as_f64() {
             let least = schema.get("minimum").and_then(Value::as_f64).unwrap_or(f64::MIN);
@@ -82,14 +87,22 @@ impl Described {
         match value {
             Value::Array(items) => {
                 let schema = schema.get("items").unwrap_or(&Value::Null);
-                items.iter().enumerate().try_for_each(|(at, item)| self.check(schema, item, &format!("{place}[{at}]")))
+                items
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(at, item)| self.check(schema, item, &format!("{place}[{at}]")))
             }
             Value::Object(fields) => self.check_fields(schema, fields, place),
             _ => Ok(()),
         }
     }
 
-    fn check_fields(&self, schema: &Value, fields: &Map<String, Value>, place: &str) -> Result<(), String> {
+    fn check_fields(
+        &self,
+        schema: &Value,
+        fields: &Map<String, Value>,
+        place: &str,
+    ) -> Result<(), String> {
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
             if !fields.contains_key(name.as_str().unwrap()) {
                 return Err(format!("{place}: {name} is missing"));
@@ -99,7 +112,9 @@ impl Described {
             let known = schema.get("properties").and_then(|known| known.get(name));
             match (known, schema.get("additionalProperties")) {
                 (Some(schema), _) => self.check(schema, value, &format!("{place}.{name}"))?,
-                (None, Some(Value::Bool(false))) => return Err(format!("{place}: {name} is not described")),
+                (None, Some(Value::Bool(false))) => {
+                    return Err(format!("{place}: {name} is not described"));
+                }
                 (None, Some(schema)) => self.check(schema, value, &format!("{place}.{name}"))?,
                 (None, None) => {}
             }
@@ -113,15 +128,24 @@ impl Described {
         let operation = &self.paths()[path][method];
         let status = answer.status.to_string();
         let said = operation["responses"].get(&status);
-        let said = self.resolve(said.unwrap_or_else(|| panic!("{method} {path} does not describe {status}: {answer:?}")));
+        let said =
+            self.resolve(said.unwrap_or_else(|| {
+                panic!("{method} {path} does not describe {status}: {answer:?}")
+            }));
         let kind = answer.header("content-type").split(';').next().unwrap_or_default();
         if let Some(content) = said.get("content") {
-            let content = content.get(kind).unwrap_or_else(|| panic!("{method} {path} {status}: {kind:?} is not described"));
+            let content = content
+                .get(kind)
+                .unwrap_or_else(|| panic!("{method} {path} {status}: {kind:?} is not described"));
             if kind.ends_with("json") {
-                self.check(&content["schema"], &answer.json(), "answer").unwrap_or_else(|what| panic!("{method} {path}: {what}"));
+                self.check(&content["schema"], &answer.json(), "answer")
+                    .unwrap_or_else(|what| panic!("{method} {path}: {what}"));
             }
         } else {
-            assert!(answer.body.is_empty(), "{method} {path} {status}: no body is described: {answer:?}");
+            assert!(
+                answer.body.is_empty(),
+                "{method} {path} {status}: no body is described: {answer:?}"
+            );
         }
     }
 }
@@ -151,7 +175,9 @@ fn check_text(schema: &Value, text: &str) -> Result<(), String> {
         return Err(format!("is not {pattern}"));
     }
     match schema.get("format").and_then(Value::as_str) {
-        Some("date-time") => reckon_event::Timestamp::parse(text).map(|_| ()).map_err(|error| error.to_string()),
+        Some("date-time") => {
+            reckon_event::Timestamp::parse(text).map(|_| ()).map_err(|error| error.to_string())
+        }
         _ => Ok(()),
     }
 }
@@ -160,7 +186,8 @@ fn check_text(schema: &Value, text: &str) -> Result<(), String> {
 fn routed(house: &House) -> BTreeSet<String> {
     let router = format!("{:?}", http::router(Arc::clone(house.app())));
     let known = regex::Regex::new(r#"RouteId\([0-9]+\): "(/[^"]*)""#).unwrap();
-    let mut paths: BTreeSet<String> = known.captures_iter(&router).map(|found| found[1].to_owned()).collect();
+    let mut paths: BTreeSet<String> =
+        known.captures_iter(&router).map(|found| found[1].to_owned()).collect();
     paths.retain(|path| path != "/" && !path.contains("{*"));
     let doors = ["/click", "/v1/impression", "/v1/view"];
     assert!(doors.into_iter().all(|path| http::door::door(path).is_some()));
@@ -188,7 +215,11 @@ async fn it_describes_every_route_and_no_other() {
             }
             let answer = house.write(&method.to_uppercase(), &bare(path), &json!({}), None).await;
             let said = described.paths()[path].get(method).is_some();
-            assert_eq!(answer.status != 405, said, "{method} {path} is described: {said}; {answer:?}");
+            assert_eq!(
+                answer.status != 405,
+                said,
+                "{method} {path} is described: {said}; {answer:?}"
+            );
             if said {
                 described.judge(path, method, &answer);
             }
@@ -205,14 +236,28 @@ fn it_is_whole() {
     let mut names = BTreeSet::new();
     let mut used = 0;
     for (path, method, operation) in described.operations() {
-        let name = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no name"));
+        let name = operation["operationId"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{method} {path} has no name"));
         assert!(names.insert(name), "{name} is there twice");
-        assert!(operation["summary"].is_string() && operation["security"].is_array(), "{method} {path}");
-        assert!(operation["responses"].as_object().is_some_and(|said| !said.is_empty()), "{method} {path}");
+        assert!(
+            operation["summary"].is_string() && operation["security"].is_array(),
+            "{method} {path}"
+        );
+        assert!(
+            operation["responses"].as_object().is_some_and(|said| !said.is_empty()),
+            "{method} {path}"
+        );
         let in_path = path.matches('{').count();
-        let parameters = operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
-        let parameters: Vec<&Value> = parameters.iter().map(|parameter| described.resolve(parameter)).collect();
-        assert_eq!(parameters.iter().filter(|parameter| parameter["in"] == "path").count(), in_path, "{method} {path}");
+        let parameters =
+            operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+        let parameters: Vec<&Value> =
+            parameters.iter().map(|parameter| described.resolve(parameter)).collect();
+        assert_eq!(
+            parameters.iter().filter(|parameter| parameter["in"] == "path").count(),
+            in_path,
+            "{method} {path}"
+        );
         used += 1;
     }
     assert!(used >= 26, "{used}");
@@ -250,13 +295,25 @@ fn every_example_is_of_its_schema() {
         compared += 1;
     }
     for (path, method, operation) in described.operations() {
-        let responses = operation["responses"].as_object().unwrap().values().map(|said| described.resolve(said));
+        let responses = operation["responses"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|said| described.resolve(said));
         for holder in responses.chain(operation.get("requestBody")) {
-            for content in holder.get("content").and_then(Value::as_object).into_iter().flat_map(Map::values) {
-                let many = content.get("examples").and_then(Value::as_object).into_iter().flat_map(Map::values);
+            for content in
+                holder.get("content").and_then(Value::as_object).into_iter().flat_map(Map::values)
+            {
+                let many = content
+                    .get("examples")
+                    .and_then(Value::as_object)
+                    .into_iter()
+                    .flat_map(Map::values);
                 for example in many.map(|example| &example["value"]).chain(content.get("example")) {
                     let place = format!("{method} {path}");
-                    described.check(&content["schema"], example, &place).unwrap_or_else(|what| panic!("{what}"));
+                    described
+                        .check(&content["schema"], example, &place)
+                        .unwrap_or_else(|what| panic!("{what}"));
                     compared += 1;
                 }
             }
@@ -269,7 +326,8 @@ fn every_example_is_of_its_schema() {
 async fn every_example_is_taken_and_answered_as_described() {
     let house = House::new().await;
     let described = Described::read();
-    let advertisers = ["/v1/advertisers", "/v1/campaigns", "/v1/ads", "/v1/events", "/v1/ads/serve", "/v1/keys"];
+    let advertisers =
+        ["/v1/advertisers", "/v1/campaigns", "/v1/ads", "/v1/events", "/v1/ads/serve", "/v1/keys"];
     let mut sent = 0;
     for (path, method) in advertisers.map(|path| (path, "post")).into_iter().chain([
         ("/v1/advertisers/{id}", "patch"),
@@ -278,9 +336,13 @@ async fn every_example_is_taken_and_answered_as_described() {
     ]) {
         let operation = &described.paths()[path][method];
         let id = operation["parameters"][0]["example"].as_str().unwrap_or_default();
-        let examples = operation["requestBody"]["content"]["application/json"]["examples"].as_object().unwrap();
+        let examples = operation["requestBody"]["content"]["application/json"]["examples"]
+            .as_object()
+            .unwrap();
         for example in examples.values() {
-            let answer = house.write(&method.to_uppercase(), &path.replace("{id}", id), &example["value"], None).await;
+            let answer = house
+                .write(&method.to_uppercase(), &path.replace("{id}", id), &example["value"], None)
+                .await;
             assert!(answer.status < 300, "{method} {path}: {answer:?}");
             described.judge(path, method, &answer);
             sent += 1;
@@ -288,15 +350,40 @@ async fn every_example_is_taken_and_answered_as_described() {
     }
     assert!(sent >= 13, "{sent}");
     house.settle().await;
-    assert_eq!(house.post("/v1/ads/serve", &json!({"placement": "p", "context": {"geo": "DE", "device": "mobile"}})).await.json()["ads"].as_array().unwrap().len(), 1);
-    for path in ["/v1/advertisers", "/v1/campaigns", "/v1/ads", "/v1/keys", "/healthz", "/readyz", "/metrics", "/openapi.json",
-        "/v1/ads/top", "/v1/metrics"] {
+    assert_eq!(
+        house
+            .post(
+                "/v1/ads/serve",
+                &json!({"placement": "p", "context": {"geo": "DE", "device": "mobile"}})
+            )
+            .await
+            .json()["ads"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    for path in [
+        "/v1/advertisers",
+        "/v1/campaigns",
+        "/v1/ads",
+        "/v1/keys",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/v1/ads/top",
+        "/v1/metrics",
+    ] {
         let answer = house.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         described.judge(path, "get", &answer);
     }
-    for query in ["granularity=1m&group_by=ad_id,campaign_id,region,device,placement,position", "group_by=reason",
-        "metrics=impressions,views,clicks,clicks_gross,invalid,duplicates,conversions,ctr,viewable_ctr,spend_micros"] {
+    for query in [
+        "granularity=1m&group_by=ad_id,campaign_id,region,device,placement,position",
+        "group_by=reason",
+        "metrics=impressions,views,clicks,clicks_gross,invalid,duplicates,conversions,ctr,viewable_ctr,spend_micros",
+    ] {
         let answer = house.get(&format!("/v1/metrics?{query}")).await;
         assert!(!answer.json()["rows"].as_array().unwrap().is_empty(), "{query}: {answer:?}");
         described.judge("/v1/metrics", "get", &answer);
@@ -314,8 +401,14 @@ fn a_wrong_value_is_found() {
     let schema = json!({"$ref": "#/components/schemas/Ad"});
     let good = described.0["components"]["schemas"]["Ad"]["example"].clone();
     assert_eq!(described.check(&schema, &good, "ad"), Ok(()));
-    for (name, value) in [("status", json!("asleep")), ("category", json!(5)), ("ad_id", json!("")), ("created_at", json!("now")),
-        ("append_click_id", json!("a=b")), ("colour", json!("red"))] {
+    for (name, value) in [
+        ("status", json!("asleep")),
+        ("category", json!(5)),
+        ("ad_id", json!("")),
+        ("created_at", json!("now")),
+        ("append_click_id", json!("a=b")),
+        ("colour", json!("red")),
+    ] {
         let mut wrong = good.clone();
         wrong[name] = value;
         assert!(described.check(&schema, &wrong, "ad").is_err(), "{name}");

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::harness::{Answer, House};
 
+/// Method, path, headers, body, and the status of the problem.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+
 #[track_caller]
 fn check(answer: &Answer, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
@@ -29,7 +32,7 @@ async fn every_error_has_one_shape() {
     let bearer = format!("Bearer {}", house.key);
     let admin = ("authorization", bearer.as_str());
     let large = "x".repeat(2_001);
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16); 17] = [
+    let cases: [Case<'_>; 17] = [
         ("GET", "/nowhere", &[], "", 404),
         ("GET", "/v1/ads/nobody", &[admin], "", 404),
         ("GET", "/v1/ads/%ff", &[admin], "", 400),
@@ -60,7 +63,8 @@ async fn every_error_has_one_shape() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bomb_costs_no_more_than_an_honest_body() {
-    let house = House::with(&[("SERVER__BODY_BYTES_DECOMPRESSED_MAX", "100000")], Arc::new(RealDisk)).await;
+    let house =
+        House::with(&[("SERVER__BODY_BYTES_DECOMPRESSED_MAX", "100000")], Arc::new(RealDisk)).await;
     house.register(&[]).await;
     let pack = |bytes: &[u8]| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -86,10 +90,16 @@ async fn every_request_has_a_name() {
         let answer = house.ask("GET", path, &given, Body::empty()).await;
         assert_eq!(answer.json()["request_id"], "mine-1", "{path}");
     }
-    assert_eq!(house.ask("GET", "/healthz", &given, Body::empty()).await.header("x-request-id"), "mine-1");
+    assert_eq!(
+        house.ask("GET", "/healthz", &given, Body::empty()).await.header("x-request-id"),
+        "mine-1"
+    );
     let long = "x".repeat(129);
     let bad = [("x-request-id", long.as_str())];
-    let (one, two) = (house.ask("GET", "/x", &bad, Body::empty()).await, house.ask("GET", "/x", &bad, Body::empty()).await);
+    let (one, two) = (
+        house.ask("GET", "/x", &bad, Body::empty()).await,
+        house.ask("GET", "/x", &bad, Body::empty()).await,
+    );
     assert_eq!(one.json()["request_id"], one.header("x-request-id"));
     assert_eq!(one.header("x-request-id").len(), 16);
     assert_ne!(one.header("x-request-id"), two.header("x-request-id"));

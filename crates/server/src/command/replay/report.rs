@@ -55,7 +55,8 @@ impl Report {
             }
         }
         if let Some(span) = self.span.filter(|span| *span != Span::EVER) {
-            writeln!(notes, "event times from {} to {}", span.from, span.to)?;
+            // The span ends with the first instant after the last event.
+            writeln!(notes, "event times from {} to {}", span.from, span.to.plus(-1))?;
         }
         self.print_figures(out)?;
         if self.accepted == 0 {

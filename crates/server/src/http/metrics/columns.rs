@@ -138,9 +138,7 @@ pub fn key<'a>(row: &'a Row, dimension: Dimension, catalog: &Catalog, tenant: Te
         Dimension::Device => free(keys.device.as_ref()),
         Dimension::Placement => free(keys.placement.as_ref()),
         Dimension::Position => Key::Number(keys.position.unwrap_or_default()),
-        Dimension::Reason => {
-            Key::Text(keys.reason.map(Verdict::name).unwrap_or_default().into())
-        }
+        Dimension::Reason => Key::Text(keys.reason.map(Verdict::name).unwrap_or_default().into()),
     }
 }
 

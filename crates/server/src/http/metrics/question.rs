@@ -9,8 +9,21 @@ use crate::http::parameters::{Parameters, wrong};
 
 /// The names that `GET /v1/metrics` takes.
 const METRICS: [&str; 15] = [
-    "from", "to", "granularity", "window", "step", "group_by", "metrics", "order_by", "limit",
-    "ad_id", "campaign_id", "region", "device", "placement", "position",
+    "from",
+    "to",
+    "granularity",
+    "window",
+    "step",
+    "group_by",
+    "metrics",
+    "order_by",
+    "limit",
+    "ad_id",
+    "campaign_id",
+    "region",
+    "device",
+    "placement",
+    "position",
 ];
 /// The names that `GET /v1/ads/top` takes.
 const TOP: [&str; 3] = ["window", "k", "by"];
@@ -38,7 +51,10 @@ impl Asked {
         let (from, to) = span(&parameters, granularity, now)?;
         let group_by = parameters.list("group_by", dimension_of)?.unwrap_or_default();
         if let Some(twice) = first_repeated(&group_by) {
-            return Err(wrong("group_by", &format_args!("{} is given twice", dimension_name(twice))));
+            return Err(wrong(
+                "group_by",
+                &format_args!("{} is given twice", dimension_name(twice)),
+            ));
         }
         let columns = parameters.list("metrics", Column::parse)?;
         let columns = columns.filter(|columns| !columns.is_empty());
@@ -65,7 +81,8 @@ impl Asked {
         }
         let by = parameters.text("by").unwrap_or("clicks");
         let metric = Column::parse(by).and_then(Column::metric);
-        let metric = metric.ok_or_else(|| wrong("by", &format_args!("{by:?} is no metric here")))?;
+        let metric =
+            metric.ok_or_else(|| wrong("by", &format_args!("{by:?} is no metric here")))?;
         let query = Query::top(tenant, now, window, metric, k);
         Ok(Asked { query, columns: Column::USUAL.to_vec() })
     }

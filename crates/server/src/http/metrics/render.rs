@@ -97,7 +97,8 @@ impl Table {
         for column in &self.columns {
             field(column.name(), &column.value(row).to_string(), text);
             if column.is_spend() && row.spend.len() > 1 {
-                let each = row.spend.iter().map(|(currency, micros)| format!("\"{currency}\":{micros}"));
+                let each =
+                    row.spend.iter().map(|(currency, micros)| format!("\"{currency}\":{micros}"));
                 let each: Vec<String> = each.collect();
                 field("spend_by_currency", &format!("{{{}}}", each.join(",")), text);
             }
@@ -135,7 +136,8 @@ impl Table {
             let value = column.value(row);
             cells.push(if value.is_null() { String::new() } else { value.to_string() });
             if column.is_spend() && self.has_several_currencies() {
-                let each = row.spend.iter().map(|(currency, micros)| format!("{currency}:{micros}"));
+                let each =
+                    row.spend.iter().map(|(currency, micros)| format!("{currency}:{micros}"));
                 cells.push(each.collect::<Vec<String>>().join(" "));
             }
         }
@@ -216,7 +218,9 @@ mod tests {
         assert_eq!(row["spend_micros"], serde_json::Value::Null);
         assert_eq!(row["spend_by_currency"], serde_json::json!({"EUR": 7, "USD": 9}));
         let csv = text(&table(spend), Form::Csv);
-        assert!(csv.starts_with("bucket,position,region,ctr,spend_micros,spend_by_currency,clicks\r\n"));
+        assert!(
+            csv.starts_with("bucket,position,region,ctr,spend_micros,spend_by_currency,clicks\r\n")
+        );
         assert!(csv.ends_with(",,,EUR:7 USD:9,3\r\n"), "{csv}");
     }
 
@@ -224,6 +228,9 @@ mod tests {
     fn csv_quotes_what_needs_it() {
         let written = text(&table(Vec::new()), Form::Csv);
         let row = "1970-01-01T00:00:00Z,2,\"a \"\"b\"\", c\",,0,3\r\n";
-        assert_eq!(written, format!("bucket,position,region,ctr,spend_micros,clicks\r\n{row}{row}"));
+        assert_eq!(
+            written,
+            format!("bucket,position,region,ctr,spend_micros,clicks\r\n{row}{row}")
+        );
     }
 }
