@@ -49,7 +49,6 @@ stop_peer() {
 }
 
 leave() {
-    [ -n "${KEEP:-}" ] && cat "$WORK/kafka/perf" >&2
     stop_reckon
     stop_peer
     rm -rf "$WORK"

@@ -57,8 +57,7 @@ fn clicks(report: &Report) -> Vec<(&str, i64)> {
 }
 
 fn talkingdata_rows(rows: u32) -> String {
-    let mut text =
-        "ip,app,device,os,channel,click_time,attributed_time,is_attributed\n".to_owned();
+    let mut text = "ip,app,device,os,channel,click_time,attributed_time,is_attributed\n".to_owned();
     for row in 0..rows {
         let (ip, app, second) = (row % 61, row % 7, row % 60);
         writeln!(text, "{ip},{app},1,19,178,2017-11-06 16:00:{second:02},,0").expect("memory");
@@ -116,7 +115,8 @@ async fn events_are_sent_as_they_stand_and_what_is_not_taken_is_told() {
     assert_eq!((first.rows, first.accepted), (8, 6));
     assert_eq!(clicks(&first), [("conflict", 1), ("counted", 2), ("duplicate", 1), ("forged", 1)]);
     assert_eq!(first.caught.added.impressions, 1);
-    let (reason, (count, place)) = first.unreadable.by_reason.iter().next().expect("one is no event");
+    let (reason, (count, place)) =
+        first.unreadable.by_reason.iter().next().expect("one is no event");
     assert_eq!((reason.contains("clik"), *count, place.line), (true, 1, 8));
     let (reason, (count, place)) = first.rejected.by_reason.iter().next().expect("one has no ad");
     assert_eq!((reason.contains("ad_id"), *count, place.line), (true, 1, 9));
@@ -140,7 +140,8 @@ fn the_command_prints_figures_and_says_what_is_wrong() {
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
     let (code, out, _) = replay(&running.key, &running.url());
-    let figures: BTreeMap<&str, &str> = out.lines().filter_map(|line| line.split_once("  ")).collect();
+    let figures: BTreeMap<&str, &str> =
+        out.lines().filter_map(|line| line.split_once("  ")).collect();
     assert_eq!(code, Some(0));
     assert_eq!(figures.get("clicks counted").map(|count| count.trim()), Some("100"), "{out}");
     let (code, out, notes) = replay("rk_wrong", &running.url());
@@ -169,7 +170,11 @@ async fn a_generated_day_is_counted_to_the_last_record() {
     let mut counted = BTreeMap::new();
     for row in answer["rows"].as_array().expect("rows") {
         let text = |name: &str| row[name].as_str().expect("a text").to_owned();
-        for (kind, name) in [(Kind::Click, "clicks_gross"), (Kind::Impression, "impressions"), (Kind::View, "views")] {
+        for (kind, name) in [
+            (Kind::Click, "clicks_gross"),
+            (Kind::Impression, "impressions"),
+            (Kind::View, "views"),
+        ] {
             let count = row[name].as_u64().expect("a count");
             if count > 0 {
                 counted.insert((text("ad_id"), kind.code(), text("reason")), count);
@@ -187,5 +192,8 @@ async fn a_generated_day_is_counted_to_the_last_record() {
     }
     assert_eq!(counted, expect);
     assert!(expect.len() > 50, "{} figures are too few to prove anything", expect.len());
-    assert!(truth.total(Kind::Click, Verdict::Duplicate) > 0 && truth.total(Kind::Click, Verdict::Forged) > 0);
+    assert!(
+        truth.total(Kind::Click, Verdict::Duplicate) > 0
+            && truth.total(Kind::Click, Verdict::Forged) > 0
+    );
 }
