@@ -27,7 +27,8 @@ use crate::command::client::Client;
 pub enum Format {
     /// Ad clicks as TalkingData published them: ip,app,device,os,channel,click_time,...
     Talkingdata,
-    /// Reckon's own events as POST /v1/events takes them, one JSON object a line.
+    /// Reckon's own events as POST /v1/events takes them, one JSON object a line; one without an id
+    /// gets its line's, and ads that are not registered yet are, at no price.
     Jsonl,
 }
 
