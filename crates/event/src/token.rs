@@ -181,7 +181,12 @@ impl Claims {
     /// Is the token this tenant's, and not yet expired when the server received it? `age_us_max` is
     /// what the source may take: a redirect less than a phone's batch. The sealed outer bound holds
     /// for both.
-    pub fn judge(&self, tenant: TenantId, received: Timestamp, age_us_max: i64) -> Result<(), TokenError> {
+    pub fn judge(
+        &self,
+        tenant: TenantId,
+        received: Timestamp,
+        age_us_max: i64,
+    ) -> Result<(), TokenError> {
         if self.tenant != tenant {
             return Err(TokenError::ForeignTenant);
         }

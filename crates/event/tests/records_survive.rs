@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use reckon_event::{
-    Claims, Currency, DecodeError, ENVELOPE_BYTES, Fact, Facts, ImpressionId, Kind, Pseudonym, Reason, Record,
-    RecordId, Slot, SourceClass, Stream, TenantId, Timestamp, Verdict, stamp,
+    Claims, Currency, DecodeError, ENVELOPE_BYTES, Fact, Facts, ImpressionId, Kind, Pseudonym,
+    Reason, Record, RecordId, Slot, SourceClass, Stream, TenantId, Timestamp, Verdict, stamp,
 };
 
 fn claims(seed: u64) -> Claims {

@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use reckon_event::{
-    Claims, Currency, ImpressionId, KeyRing, Pseudonym, SealError, Slot, TOKEN_CHARS, TenantId, Timestamp, TokenError,
-    TokenKey,
+    Claims, Currency, ImpressionId, KeyRing, Pseudonym, SealError, Slot, TOKEN_CHARS, TenantId,
+    Timestamp, TokenError, TokenKey,
 };
 
 const HOUR: i64 = Timestamp::HOUR;
@@ -13,7 +13,12 @@ const HOUR: i64 = Timestamp::HOUR;
 fn claims() -> Claims {
     Claims {
         tenant: TenantId(1),
-        impression: ImpressionId { incarnation: 1, slot: Slot::of_key(u64::MAX), hour: 2, sequence: 3 },
+        impression: ImpressionId {
+            incarnation: 1,
+            slot: Slot::of_key(u64::MAX),
+            hour: 2,
+            sequence: 3,
+        },
         ad_key: 4,
         campaign_key: 5,
         price: 6,
@@ -56,7 +61,11 @@ fn keys_rotate_with_an_overlap() {
     let after = both.seal(&claims(), [1; 12]);
     assert_eq!(both.open(before.as_str()), Ok(claims()), "the old key still opens");
     assert_eq!(new.open(after.as_str()), Ok(claims()), "the newest key seals");
-    assert_eq!(new.open(before.as_str()), Err(TokenError::UnknownKey(1)), "a key that has left opens nothing");
+    assert_eq!(
+        new.open(before.as_str()),
+        Err(TokenError::UnknownKey(1)),
+        "a key that has left opens nothing"
+    );
     assert!(matches!(KeyRing::new(&[]), Err(SealError::NoKey)));
     assert!(matches!(KeyRing::new(&[key(1), key(1)]), Err(SealError::Twice(1))));
 }
@@ -86,7 +95,8 @@ fn every_flipped_bit_and_every_cut_is_refused() {
 
 #[test]
 fn foreign_keys_and_tenants_and_late_clicks_have_names() {
-    let (ours, theirs) = (ring(&[1]), KeyRing::new(&[TokenKey { id: 1, secret: [99; 32] }]).expect("a key"));
+    let (ours, theirs) =
+        (ring(&[1]), KeyRing::new(&[TokenKey { id: 1, secret: [99; 32] }]).expect("a key"));
     let forged = theirs.seal(&claims(), [9; 12]);
     assert_eq!(ours.open(forged.as_str()), Err(TokenError::Forged));
     let at = |hours: i64| Timestamp(hours * HOUR);
@@ -94,7 +104,11 @@ fn foreign_keys_and_tenants_and_late_clicks_have_names() {
     assert_eq!(judge(1, 23, 24), Ok(()));
     assert_eq!(judge(1, 24, 24), Err(TokenError::Expired));
     assert_eq!(judge(1, 71, 1_000), Ok(()));
-    assert_eq!(judge(1, 72, 1_000), Err(TokenError::Expired), "the sealed bound holds for everyone");
+    assert_eq!(
+        judge(1, 72, 1_000),
+        Err(TokenError::Expired),
+        "the sealed bound holds for everyone"
+    );
     assert_eq!(judge(2, 1, 24), Err(TokenError::ForeignTenant));
 }
 

@@ -121,7 +121,11 @@ impl Destination {
     /// id, if at all.
     pub fn new(url: &str, parameter: Option<&str>) -> Self {
         let (before, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
-        Destination { before_fragment: before.into(), fragment: fragment.into(), parameter: parameter.map(Into::into) }
+        Destination {
+            before_fragment: before.into(),
+            fragment: fragment.into(),
+            parameter: parameter.map(Into::into),
+        }
     }
 
     /// True where the click id is to be appended.
@@ -198,7 +202,12 @@ impl Catalog {
     }
 
     /// Up to `count` distinct ads that may be shown to this audience, the next in turn first.
-    pub fn rotate(&self, tenant: TenantId, audience: Audience<'_>, count: usize) -> Vec<(Arc<Ad>, Arc<Campaign>)> {
+    pub fn rotate(
+        &self,
+        tenant: TenantId,
+        audience: Audience<'_>,
+        count: usize,
+    ) -> Vec<(Arc<Ad>, Arc<Campaign>)> {
         let inner = self.inner.read();
         let Some(order) = inner.order.get(&tenant) else {
             return Vec::new();
@@ -217,7 +226,12 @@ impl Catalog {
 }
 
 impl Inner {
-    fn eligible(&self, tenant: TenantId, key: u64, audience: Audience<'_>) -> Option<(Arc<Ad>, Arc<Campaign>)> {
+    fn eligible(
+        &self,
+        tenant: TenantId,
+        key: u64,
+        audience: Audience<'_>,
+    ) -> Option<(Arc<Ad>, Arc<Campaign>)> {
         let ad = self.ads.get(&(tenant, key)).filter(|ad| ad.status == Status::Active)?;
         let campaign = self.campaigns.get(&(tenant, ad.campaign_key))?;
         let may = campaign.status == Status::Active && campaign.targeting.takes(audience);
@@ -239,7 +253,11 @@ mod tests {
         check("https://shop.example/a?b=1#top", None, "https://shop.example/a?b=1#top");
         check("https://shop.example/a", Some("rid"), "https://shop.example/a?rid=ID");
         check("https://shop.example/a#top", Some("rid"), "https://shop.example/a?rid=ID#top");
-        check("https://shop.example/a?b=1#top", Some("rid"), "https://shop.example/a?b=1&rid=ID#top");
+        check(
+            "https://shop.example/a?b=1#top",
+            Some("rid"),
+            "https://shop.example/a?b=1&rid=ID#top",
+        );
         check("https://shop.example/a?", Some("rid"), "https://shop.example/a?rid=ID");
     }
 
@@ -254,7 +272,8 @@ mod tests {
             prices: vec![(Timestamp(10), 100), (Timestamp(20), 200)],
             targeting: Targeting::default(),
         };
-        let prices: Vec<Micros> = [5, 10, 19, 20, 99].map(|at| campaign.price_at(Timestamp(at))).to_vec();
+        let prices: Vec<Micros> =
+            [5, 10, 19, 20, 99].map(|at| campaign.price_at(Timestamp(at))).to_vec();
         assert_eq!(prices, [100, 100, 100, 200, 200]);
     }
 }

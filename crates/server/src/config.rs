@@ -183,11 +183,16 @@ pub struct Time {
 
 impl Config {
     /// Defaults, then the file, then the environment's variables.
-    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self> {
         let mut table: Table = DEFAULTS.parse().context("config/default.toml")?;
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let over: Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let over: Table =
+                text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
             lay_over(&mut table, over, "").with_context(|| format!("in {}", path.display()))?;
         }
         for (name, value) in environment {
@@ -206,7 +211,12 @@ impl Config {
             ("log.segment_bytes", i64::try_from(self.log.segment_bytes)?, 1 << 16, 1 << 34),
             ("server.batch_events_max", i64::try_from(self.server.batch_events_max)?, 1, 1_000_000),
             ("counter.epoch_ms", i64::try_from(self.counter.epoch_ms)?, 1, 10_000),
-            ("counter.epoch_records_max", i64::try_from(self.counter.epoch_records_max)?, 1, 10_000_000),
+            (
+                "counter.epoch_records_max",
+                i64::try_from(self.counter.epoch_records_max)?,
+                1,
+                10_000_000,
+            ),
             ("token.expiry_s", self.token.expiry_s, 1, 7 * 86_400),
             ("token.expiry_batch_s", self.token.expiry_batch_s, 1, 7 * 86_400),
             ("token.horizon_margin_s", self.token.horizon_margin_s, 3_600, 30 * 86_400),
@@ -226,14 +236,17 @@ impl Config {
             ("lake.url", "s3", self.lake.url.starts_with("s3:")),
         ];
         match engines.into_iter().find(|&(.., chosen)| chosen) {
-            Some((key, engine, _)) => bail!("{key}: the engine \"{engine}\" is not in this build; use the default"),
+            Some((key, engine, _)) => {
+                bail!("{key}: the engine \"{engine}\" is not in this build; use the default")
+            }
             None => Ok(()),
         }
     }
 
     /// How long the ids of minted impressions must be remembered, in microseconds.
     pub fn minted_horizon_us(&self) -> i64 {
-        let seconds = self.token.expiry_s.max(self.token.expiry_batch_s) + self.token.horizon_margin_s;
+        let seconds =
+            self.token.expiry_s.max(self.token.expiry_batch_s) + self.token.horizon_margin_s;
         seconds * 1_000_000
     }
 }
@@ -261,10 +274,16 @@ fn set(table: &mut Table, key: &str, text: &str) -> Result<()> {
         .get_mut(section)
         .and_then(Value::as_table_mut)
         .and_then(|section| section.get_mut(name))
-        .with_context(|| format!("unknown key {section}.{name}; every key stands in config/default.toml"))?;
+        .with_context(|| {
+            format!("unknown key {section}.{name}; every key stands in config/default.toml")
+        })?;
     *slot = match slot {
-        Value::Integer(_) => Value::Integer(text.parse().with_context(|| format!("{text:?} is not a whole number"))?),
-        Value::Boolean(_) => Value::Boolean(text.parse().with_context(|| format!("{text:?} is not true or false"))?),
+        Value::Integer(_) => {
+            Value::Integer(text.parse().with_context(|| format!("{text:?} is not a whole number"))?)
+        }
+        Value::Boolean(_) => {
+            Value::Boolean(text.parse().with_context(|| format!("{text:?} is not true or false"))?)
+        }
         _ => Value::String(text.to_owned()),
     };
     Ok(())
@@ -287,8 +306,12 @@ mod tests {
 
     #[test]
     fn the_environment_lies_over_the_defaults() {
-        let config = load(&[("RECKON__CLICK__UNSIGNED", "count"), ("RECKON__RULES__ENABLED", "false"), ("HOME", "x")])
-            .expect("known keys");
+        let config = load(&[
+            ("RECKON__CLICK__UNSIGNED", "count"),
+            ("RECKON__RULES__ENABLED", "false"),
+            ("HOME", "x"),
+        ])
+        .expect("known keys");
         assert_eq!(config.click.unsigned, Unsigned::Count);
         assert!(!config.rules.enabled);
     }

@@ -56,7 +56,9 @@ impl DataDir {
     pub fn books(&self, config: &Config) -> Result<PathBuf> {
         match config.books.url.strip_prefix("sqlite:") {
             Some(path) => Ok(self.0.join(path.trim_start_matches("//"))),
-            None => bail!("books.url = {:?}: must begin with sqlite: or postgres:", config.books.url),
+            None => {
+                bail!("books.url = {:?}: must begin with sqlite: or postgres:", config.books.url)
+            }
         }
     }
 }
@@ -75,7 +77,12 @@ pub struct System {
 }
 
 /// Opens everything in a data folder and starts counting.
-pub async fn start(config: Config, dir: &DataDir, disk: Arc<dyn Disk>, clock: Arc<Clock>) -> Result<System> {
+pub async fn start(
+    config: Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+    clock: Arc<Clock>,
+) -> Result<System> {
     std::fs::create_dir_all(&dir.0).with_context(|| format!("cannot make {}", dir.0.display()))?;
     let lock = lock(dir)?;
     record_clock(dir, &clock)?;
@@ -88,7 +95,10 @@ pub async fn start(config: Config, dir: &DataDir, disk: Arc<dyn Disk>, clock: Ar
     let pipeline = start_pipeline(&config, dir, disk, &log, &rollup, incarnation)?;
     let fresh_admin_key = ensure_admin_key(&*books, dir, now).await?;
     let catalog = Arc::new(Catalog::default());
-    crate::catalog_load::load(&catalog, books.load_catalog().await.context("books: cannot load the catalog")?)?;
+    crate::catalog_load::load(
+        &catalog,
+        books.load_catalog().await.context("books: cannot load the catalog")?,
+    )?;
     let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation)?;
     let app = Arc::new(App {
         gate: Gate::new(Arc::clone(&books), config.server.anonymous_requests_per_second),
@@ -154,11 +164,17 @@ fn record_clock(dir: &DataDir, clock: &Clock) -> Result<()> {
 
 async fn open_books(config: &Config, dir: &DataDir) -> Result<Arc<dyn Books>> {
     let path = dir.books(config)?;
-    let books = SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
+    let books =
+        SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
     Ok(Arc::new(books))
 }
 
-fn open_log(config: &Config, dir: &DataDir, disk: Arc<dyn Disk>, incarnation: u32) -> Result<Arc<DiskLog>> {
+fn open_log(
+    config: &Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+    incarnation: u32,
+) -> Result<Arc<DiskLog>> {
     match config.log.engine {
         LogEngine::Disk => {
             let options = reckon_eventlog::Options {
@@ -173,7 +189,9 @@ fn open_log(config: &Config, dir: &DataDir, disk: Arc<dyn Disk>, incarnation: u3
             let (log, recovery) = DiskLog::open(disk, &dir.log(), options, incarnation)
                 .with_context(|| format!("log: {}", dir.log().display()))?;
             for torn in recovery.lanes.iter().filter_map(|lane| lane.torn.as_ref()) {
-                eprintln!("log: an unfinished commit was cut off at {torn}; nothing in it was acknowledged");
+                eprintln!(
+                    "log: an unfinished commit was cut off at {torn}; nothing in it was acknowledged"
+                );
             }
             Ok(Arc::new(log))
         }
@@ -188,7 +206,11 @@ fn log_health(log: &DiskLog) -> Vec<String> {
     sick.map(|(lane, health)| format!("log lane {lane} is {health:?}").to_lowercase()).collect()
 }
 
-fn open_rollup(config: &Config, dir: &DataDir, disk: Arc<dyn Disk>) -> Result<Arc<dyn RollupStore>> {
+fn open_rollup(
+    config: &Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+) -> Result<Arc<dyn RollupStore>> {
     match config.rollup.engine {
         RollupEngine::Files => {
             let options = reckon_rollup::Options::new(config.rollup.seconds_bytes_max);
@@ -215,9 +237,11 @@ fn start_pipeline(
         checkpoint_epochs: config.counter.checkpoint_epochs,
         ..Default::default()
     };
-    let subscribers: Vec<Box<dyn Subscriber>> = vec![Box::new(RollupSubscriber::new(Arc::clone(rollup)))];
-    let pipeline = Pipeline::open(Arc::clone(log), disk, &dir.count(), options, generation, subscribers)
-        .with_context(|| format!("counting: {}", dir.count().display()))?;
+    let subscribers: Vec<Box<dyn Subscriber>> =
+        vec![Box::new(RollupSubscriber::new(Arc::clone(rollup)))];
+    let pipeline =
+        Pipeline::open(Arc::clone(log), disk, &dir.count(), options, generation, subscribers)
+            .with_context(|| format!("counting: {}", dir.count().display()))?;
     pipeline.spawn().context("cannot start the counter's thread")
 }
 
@@ -232,11 +256,16 @@ pub fn count_policy(config: &Config) -> reckon_count::Policy {
 }
 
 /// The key of the first start: made once, kept alone in its file.
-async fn ensure_admin_key(books: &dyn Books, dir: &DataDir, now: Timestamp) -> Result<Option<String>> {
+async fn ensure_admin_key(
+    books: &dyn Books,
+    dir: &DataDir,
+    now: Timestamp,
+) -> Result<Option<String>> {
     if dir.admin_key().exists() {
         return Ok(None);
     }
-    let secret = keys::create_admin_key(books, now).await.context("books: cannot make the admin key")?;
+    let secret =
+        keys::create_admin_key(books, now).await.context("books: cannot make the admin key")?;
     write_private(&dir.admin_key(), &format!("{secret}\n"))?;
     Ok(Some(secret))
 }

@@ -26,8 +26,14 @@ impl Minter {
         let before = state
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| advance(state, now.hour()))
             .ok()?;
-        let id = if (before >> 32) as u32 >= now.hour() { before } else { u64::from(now.hour()) << 32 };
-        Some(ImpressionId { incarnation: self.incarnation, slot, hour: (id >> 32) as u32, sequence: id as u32 })
+        let id =
+            if (before >> 32) as u32 >= now.hour() { before } else { u64::from(now.hour()) << 32 };
+        Some(ImpressionId {
+            incarnation: self.incarnation,
+            slot,
+            hour: (id >> 32) as u32,
+            sequence: id as u32,
+        })
     }
 }
 

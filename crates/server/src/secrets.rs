@@ -49,18 +49,22 @@ impl Secrets {
 
 fn token_key_id(path: &Path) -> Result<Option<u32>> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let Some(number) = name.strip_prefix("token-").and_then(|rest| rest.strip_suffix(".key")) else {
+    let Some(number) = name.strip_prefix("token-").and_then(|rest| rest.strip_suffix(".key"))
+    else {
         return Ok(None);
     };
     match number.parse() {
         Ok(id) => Ok(Some(id)),
-        Err(_) => bail!("{}: token keys are named token-N.key with a whole number N", path.display()),
+        Err(_) => {
+            bail!("{}: token keys are named token-N.key with a whole number N", path.display())
+        }
     }
 }
 
 fn load_or_make(path: &Path) -> Result<[u8; 32]> {
     if let Ok(text) = fs::read_to_string(path) {
-        return parse_hex(text.trim()).with_context(|| format!("{} must hold 64 hex digits", path.display()));
+        return parse_hex(text.trim())
+            .with_context(|| format!("{} must hold 64 hex digits", path.display()));
     }
     let secret: [u8; 32] = rand::random();
     write_private(path, &format!("{}\n", hex(&secret)))?;
@@ -71,7 +75,8 @@ fn load_or_make(path: &Path) -> Result<[u8; 32]> {
 pub fn write_private(path: &Path, text: &str) -> Result<()> {
     let place = || format!("cannot write {}", path.display());
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).with_context(place)?;
+    let mut file =
+        options.write(true).create_new(true).mode(0o600).open(path).with_context(place)?;
     file.write_all(text.as_bytes()).with_context(place)?;
     file.sync_all().with_context(place)?;
     if let Some(parent) = path.parent() {

@@ -121,12 +121,18 @@ fn print_verdicts(naive: &Recount) {
 
 fn prove_sum(app: &App) -> bool {
     let log = app.log();
-    let records: u64 = (0..log.partitions()).map(|lane| log.range(lane)).map(|range| range.end - range.start).sum();
+    let records: u64 = (0..log.partitions())
+        .map(|lane| log.range(lane))
+        .map(|range| range.end - range.start)
+        .sum();
     let totals = app.progress.snapshot().totals.clone();
     let verdicts: u64 = totals.iter().map(|(.., count)| count).sum();
     let rest = totals.redelivered + totals.skipped + totals.unknown;
     let holds = records == verdicts + rest;
-    println!("  {} records = sum of verdicts: {records} = {verdicts} (and {rest} that are no events)", mark(holds));
+    println!(
+        "  {} records = sum of verdicts: {records} = {verdicts} (and {rest} that are no events)",
+        mark(holds)
+    );
     holds
 }
 
@@ -149,14 +155,18 @@ fn lines_of_rollup(rollup: &dyn RollupStore) -> Result<Lines> {
     query.group_by = vec![Dimension::Ad, Dimension::Reason];
     let mut lines = Lines::new();
     for row in rollup.query(&query).context("asking the rollup")?.rows {
-        let (Some(ad), Some(verdict), Some(bucket)) = (row.keys.ad, row.keys.reason, row.bucket) else {
+        let (Some(ad), Some(verdict), Some(bucket)) = (row.keys.ad, row.keys.reason, row.bucket)
+        else {
             bail!("the rollup answered without what was grouped by");
         };
         let minute = bucket.seconds() / 60;
         let clicks = row.counts.clicks_gross();
         let spend = row.spend.iter().map(|&(_, micros)| micros).sum();
-        let counts =
-            [(Kind::Impression, row.counts.impressions, 0), (Kind::View, row.counts.views, 0), (Kind::Click, clicks, spend)];
+        let counts = [
+            (Kind::Impression, row.counts.impressions, 0),
+            (Kind::View, row.counts.views, 0),
+            (Kind::Click, clicks, spend),
+        ];
         for (kind, count, spend) in counts.into_iter().filter(|&(_, count, _)| count != 0) {
             lines.insert((ad, minute, kind, verdict), (count, spend));
         }

@@ -58,7 +58,8 @@ impl Listening {
         let (stop, stopped) = (app.stopping.clone(), app.stopping.subscribe());
         let (listener, address) = listen::bind(&app.config.server.listen).await?;
         let router = http::router(Arc::clone(app));
-        let mut servers = vec![tokio::spawn(listen::serve(Arc::clone(app), router, listener, stopped.clone()))];
+        let mut servers =
+            vec![tokio::spawn(listen::serve(Arc::clone(app), router, listener, stopped.clone()))];
         let mut admin_address = None;
         if !app.config.server.admin_listen.is_empty() {
             // A second server on the machine is no reason not to start: /metrics is on the public
@@ -66,7 +67,12 @@ impl Listening {
             match listen::bind(&app.config.server.admin_listen).await {
                 Ok((listener, address)) => {
                     let router = scrape::admin_router(Arc::clone(app));
-                    servers.push(tokio::spawn(listen::serve(Arc::clone(app), router, listener, stopped)));
+                    servers.push(tokio::spawn(listen::serve(
+                        Arc::clone(app),
+                        router,
+                        listener,
+                        stopped,
+                    )));
                     admin_address = Some(address);
                 }
                 Err(error) => eprintln!("going on without server.admin_listen: {error:#}"),
@@ -97,7 +103,9 @@ fn announce(system: &System, listening: &Listening, dir: &DataDir) {
         eprintln!("  operators http://{address}/metrics");
     }
     match &system.fresh_admin_key {
-        Some(key) => eprintln!("  admin key {key}  (shown once; kept in {})", dir.admin_key().display()),
+        Some(key) => {
+            eprintln!("  admin key {key}  (shown once; kept in {})", dir.admin_key().display())
+        }
         None => eprintln!("  admin key in {}", dir.admin_key().display()),
     }
 }

@@ -26,7 +26,8 @@ pub fn run(arguments: &Verify) -> Result<ExitCode> {
     }
     let _lock = engines::lock(&dir)?;
     let books = dir.books(&config)?;
-    let findings = vec![log(&dir)?, count(&dir)?, rollup(&dir)?, runtime(1)?.block_on(check_books(&books))?];
+    let findings =
+        vec![log(&dir)?, count(&dir)?, rollup(&dir)?, runtime(1)?.block_on(check_books(&books))?];
     let mut damaged = false;
     for finding in &findings {
         let word = if finding.damages.is_empty() { "sound" } else { "DAMAGED" };
@@ -43,7 +44,10 @@ fn log(dir: &DataDir) -> Result<Finding> {
     let report = reckon_eventlog::verify(&RealDisk, &dir.log()).context("log")?;
     Ok(Finding {
         part: "log",
-        looked_at: format!("{} records in {} segments, {} bytes", report.records, report.segments, report.bytes),
+        looked_at: format!(
+            "{} records in {} segments, {} bytes",
+            report.records, report.segments, report.bytes
+        ),
         damages: report.findings,
     })
 }
@@ -62,10 +66,14 @@ fn count(dir: &DataDir) -> Result<Finding> {
 
 fn rollup(dir: &DataDir) -> Result<Finding> {
     let report = reckon_rollup::files::verify(&RealDisk, &dir.rollup()).context("rollup")?;
-    let damages = report.damages.iter().map(|damage| format!("{}: {}", damage.path.display(), damage.what));
+    let damages =
+        report.damages.iter().map(|damage| format!("{}: {}", damage.path.display(), damage.what));
     Ok(Finding {
         part: "rollup",
-        looked_at: format!("{} rows in {} files, up to epoch {}", report.rows, report.files, report.epoch),
+        looked_at: format!(
+            "{} rows in {} files, up to epoch {}",
+            report.rows, report.files, report.epoch
+        ),
         damages: damages.collect(),
     })
 }

@@ -30,8 +30,9 @@ impl Agents {
         match file {
             None => Self::parse(BUILT_IN),
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("rules.robots_file: cannot read {}", path.display()))?;
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("rules.robots_file: cannot read {}", path.display())
+                })?;
                 Self::parse(&text).with_context(|| format!("rules.robots_file: {}", path.display()))
             }
         }
@@ -91,7 +92,11 @@ mod tests {
     #[test]
     fn robots_declare_themselves() {
         let agents = Agents::load(None).expect("the built-in list compiles");
-        for robot in ["Googlebot/2.1 (+http://www.google.com/bot.html)", "curl/8.1", "facebookexternalhit/1.1"] {
+        for robot in [
+            "Googlebot/2.1 (+http://www.google.com/bot.html)",
+            "curl/8.1",
+            "facebookexternalhit/1.1",
+        ] {
             assert!(agents.is_robot(robot) && agents.is_robot(robot), "{robot}");
         }
         for person in [PHONE, DESKTOP, ""] {
@@ -101,7 +106,10 @@ mod tests {
 
     #[test]
     fn devices_are_named() {
-        assert_eq!([device_of(PHONE), device_of(DESKTOP), device_of("x")], ["mobile", "desktop", ""]);
+        assert_eq!(
+            [device_of(PHONE), device_of(DESKTOP), device_of("x")],
+            ["mobile", "desktop", ""]
+        );
         assert_eq!(device_of("Mozilla/5.0 (Linux; Android 14; SM-X910) Safari/537.36"), "tablet");
     }
 }

@@ -99,7 +99,8 @@ impl Parts {
     }
 
     fn add(&mut self, record: &Record<'_>) {
-        let partitions = u16::try_from(self.buffers.len()).expect("a log has at most 64 partitions");
+        let partitions =
+            u16::try_from(self.buffers.len()).expect("a log has at most 64 partitions");
         let (buffer, count) = &mut self.buffers[usize::from(partition_of(record.slot, partitions))];
         record.encode(buffer);
         *count += 1;
@@ -125,7 +126,11 @@ impl Parts {
 fn split(body: &[u8], is_lines: bool, events_max: usize) -> Result<Vec<&[u8]>, BatchError> {
     let body = body.trim_ascii();
     let events = match body.first() {
-        None => return Err(BatchError::Malformed("the body is empty; send a JSON array or NDJSON".to_owned())),
+        None => {
+            return Err(BatchError::Malformed(
+                "the body is empty; send a JSON array or NDJSON".to_owned(),
+            ));
+        }
         Some(b'[') if !is_lines => {
             let values: Vec<&RawValue> = serde_json::from_slice(body).map_err(malformed)?;
             values.into_iter().map(|value| value.get().as_bytes()).collect()
@@ -219,7 +224,11 @@ fn happened(
     if -ahead > edge.policy.age_us_max {
         return Err("occurred_at: out of range: too long ago (events.age_s_max)".to_owned());
     }
-    if ahead > edge.policy.future_skew_us { Ok((visitor.received, true)) } else { Ok((time, false)) }
+    if ahead > edge.policy.future_skew_us {
+        Ok((visitor.received, true))
+    } else {
+        Ok((time, false))
+    }
 }
 
 /// A token that was brought: valid, expired, or not believed.
@@ -260,7 +269,11 @@ fn record_of<'a>(
         event_id: &event.event_id,
         source: authority.map_or("", |authority| &authority.name),
         region: &event.region,
-        device: if event.device_type.is_empty() { device_of(sender.agent) } else { &event.device_type },
+        device: if event.device_type.is_empty() {
+            device_of(sender.agent)
+        } else {
+            &event.device_type
+        },
         placement: &event.placement,
         item_id: &event.item_id,
         request_id: &event.request_id,
@@ -283,7 +296,13 @@ fn record_of<'a>(
 }
 
 /// Gives the record its ad, its price and its outcome.
-fn settle(edge: &Edge, sender: &Visitor<'_>, trusted: bool, token: Brought, record: &mut Record<'_>) {
+fn settle(
+    edge: &Edge,
+    sender: &Visitor<'_>,
+    trusted: bool,
+    token: Brought,
+    record: &mut Record<'_>,
+) {
     let claims = match token {
         Some(Ok(Ok(claims))) => {
             adopt(record, claims);
@@ -384,7 +403,8 @@ mod tests {
     #[track_caller]
     fn check(body: &str, is_lines: bool, expect: &[&str]) {
         let events = split(body.as_bytes(), is_lines, 3).expect("well formed");
-        let events: Vec<&str> = events.iter().map(|event| std::str::from_utf8(event).expect("UTF-8")).collect();
+        let events: Vec<&str> =
+            events.iter().map(|event| std::str::from_utf8(event).expect("UTF-8")).collect();
         assert_eq!(events, expect);
     }
 

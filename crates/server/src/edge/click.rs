@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use reckon_event::{Claims, Fact, Facts, Kind, Record, TagKey, TokenError, Verdict, name_key, truncate_ip, valid_name};
+use reckon_event::{
+    Claims, Fact, Facts, Kind, Record, TagKey, TokenError, Verdict, name_key, truncate_ip,
+    valid_name,
+};
 
 use super::judge::{of_token_error, protocol_reason, slot_of};
 use super::{Edge, Query, Source, Visitor, device_of};
@@ -95,7 +98,11 @@ fn record_of<'a>(
         agent_key,
         ad_id: opened.ad.as_ref().map_or("", |ad| &ad.ad_id),
         region: text_of(&query.region),
-        device: if query.device.is_empty() { device_of(visitor.agent) } else { text_of(&query.device) },
+        device: if query.device.is_empty() {
+            device_of(visitor.agent)
+        } else {
+            text_of(&query.device)
+        },
         placement: text_of(&query.placement),
         position: query.position,
         ..Record::new(kind, slot, visitor.received)

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use reckon_event::{Kind, Timestamp, valid_name};
-use serde::de::{Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 
 /// The fields of `POST /v1/events`, before any of them is believed. Unknown fields are ignored, so
 /// that a newer client may talk to an older server.
@@ -188,8 +188,12 @@ impl<'a> Event<'a> {
         self.check_subject(kind)?;
         let occurred_at = match (&*self.occurred_at, &*self.timestamp) {
             ("", "") => None,
-            ("", text) => Some(Timestamp::parse(text).map_err(|error| format!("timestamp: {error}"))?),
-            (text, _) => Some(Timestamp::parse(text).map_err(|error| format!("occurred_at: {error}"))?),
+            ("", text) => {
+                Some(Timestamp::parse(text).map_err(|error| format!("timestamp: {error}"))?)
+            }
+            (text, _) => {
+                Some(Timestamp::parse(text).map_err(|error| format!("occurred_at: {error}"))?)
+            }
         };
         Ok(Checked { kind, occurred_at, value: self.check_value(kind)? })
     }
@@ -263,7 +267,8 @@ mod tests {
 
     #[track_caller]
     fn refused(json: &str, part: &str) {
-        let error = Event::parse(json.as_bytes()).and_then(|event| event.check()).expect_err("refused");
+        let error =
+            Event::parse(json.as_bytes()).and_then(|event| event.check()).expect_err("refused");
         assert!(error.contains(part), "{json}: {error}");
     }
 
@@ -285,12 +290,21 @@ mod tests {
         refused(r#"{"type":"click","ad_id":7}"#, "ad_id: invalid type");
         refused(r#"{"type":"click","ad_id":"a","position":"top"}"#, "position: invalid type");
         refused(r#"{"type":"click","ad_id":"a","position":-1}"#, "position: invalid value");
-        refused(r#"{"type":"click","ad_id":"a","occurred_at":"yesterday"}"#, "occurred_at: not an RFC 3339");
-        refused(r#"{"type":"click","ad_id":"a","timestamp":"1960-01-01T00:00:00Z"}"#, "timestamp: out of range");
+        refused(
+            r#"{"type":"click","ad_id":"a","occurred_at":"yesterday"}"#,
+            "occurred_at: not an RFC 3339",
+        );
+        refused(
+            r#"{"type":"click","ad_id":"a","timestamp":"1960-01-01T00:00:00Z"}"#,
+            "timestamp: out of range",
+        );
         refused(r#"{"type":"click","ad_id":"a","seq":1}"#, "seq: needs install_id");
         refused(r#"{"type":"click","ad_id":"a","value":1e99}"#, "value: must be");
         refused(r#"{"type":"click","ad_id":"a","consent":300}"#, "consent: must be 0 to 255");
-        refused(&format!(r#"{{"type":"click","ad_id":"{}"}}"#, "x".repeat(129)), "ad_id: must be at most");
+        refused(
+            &format!(r#"{{"type":"click","ad_id":"{}"}}"#, "x".repeat(129)),
+            "ad_id: must be at most",
+        );
         refused("{\"type\":\"click\",", "malformed JSON");
         refused("[1]", "invalid type");
     }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use reckon_event::{Claims, Fact, Facts, Pseudonym, Reason, Slot, Timestamp, TokenError, Verdict, name_key};
+use reckon_event::{
+    Claims, Fact, Facts, Pseudonym, Reason, Slot, Timestamp, TokenError, Verdict, name_key,
+};
 
 use super::Agents;
 
@@ -83,14 +85,21 @@ pub fn protocol_reason(
     if agents.is_robot(visitor.agent) {
         return Some(Reason::DeclaredRobot);
     }
-    let too_fast = claims.is_some_and(|claims| visitor.received.since(claims.issued_at) < thresholds.too_fast_us);
+    let too_fast = claims
+        .is_some_and(|claims| visitor.received.since(claims.issued_at) < thresholds.too_fast_us);
     too_fast.then_some(Reason::TooFast)
 }
 
 /// The slot of an event without a token: by user, else by install, else by the client's own id of the
 /// event, else by address and agent. All copies of one id must meet in one slot, and the tag of an
 /// address is another one tomorrow.
-pub fn slot_of(user: Pseudonym, install_id: &str, event_id: &str, ip_tag: u64, agent_key: u64) -> Slot {
+pub fn slot_of(
+    user: Pseudonym,
+    install_id: &str,
+    event_id: &str,
+    ip_tag: u64,
+    agent_key: u64,
+) -> Slot {
     if user.is_some() {
         Slot::of_key(user.key())
     } else if !install_id.is_empty() {
@@ -107,7 +116,13 @@ mod tests {
     use super::*;
 
     fn visitor(agent: &str) -> Visitor<'_> {
-        Visitor { received: Timestamp(1_000_000), address: None, agent, is_get: true, is_prefetch: false }
+        Visitor {
+            received: Timestamp(1_000_000),
+            address: None,
+            agent,
+            is_get: true,
+            is_prefetch: false,
+        }
     }
 
     #[test]
@@ -118,8 +133,14 @@ mod tests {
         let reason = |visitor: &Visitor<'_>| protocol_reason(visitor, None, &agents, &thresholds);
         let person = visitor("Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0");
         assert_eq!(reason(&person), None);
-        assert_eq!(reason(&Visitor { is_get: false, is_prefetch: true, ..person }), Some(Reason::NotGet));
-        assert_eq!(reason(&Visitor { is_prefetch: true, ..visitor("curl/8") }), Some(Reason::Prefetch));
+        assert_eq!(
+            reason(&Visitor { is_get: false, is_prefetch: true, ..person }),
+            Some(Reason::NotGet)
+        );
+        assert_eq!(
+            reason(&Visitor { is_prefetch: true, ..visitor("curl/8") }),
+            Some(Reason::Prefetch)
+        );
         assert_eq!(reason(&visitor("curl/8")), Some(Reason::DeclaredRobot));
     }
 

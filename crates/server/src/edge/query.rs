@@ -54,7 +54,7 @@ pub fn parameter<'a>(text: &'a str, name: &str) -> Option<Cow<'a, str>> {
 
 /// Undoes percent-encoding; `+` is a space. What is not UTF-8 afterwards is replaced.
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(text.len());
@@ -62,13 +62,18 @@ fn decode(text: &str) -> Cow<'_, str> {
     while let [first, rest @ ..] = bytes {
         (bytes, _) = match (first, rest) {
             (b'+', _) => (rest, out.push(b' ')),
-            (b'%', [high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            (b'%', [high, low, rest @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 (rest, out.push(hex(*high) * 16 + hex(*low)))
             }
             _ => (rest, out.push(*first)),
         };
     }
-    Cow::Owned(String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Cow::Owned(
+        String::from_utf8(out)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 fn hex(digit: u8) -> u8 {

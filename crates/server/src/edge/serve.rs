@@ -43,7 +43,8 @@ pub fn serve(edge: &Edge, visitor: &Visitor<'_>, request: &AdRequest<'_>) -> Vec
         user_id => edge.secrets.pseudonyms.pseudonym(request.tenant, user_id),
     };
     let ip_tag = super::click::tag_of(&edge.secrets.tags, visitor);
-    let agent_key = if visitor.agent.is_empty() { 0 } else { reckon_event::name_key(visitor.agent) };
+    let agent_key =
+        if visitor.agent.is_empty() { 0 } else { reckon_event::name_key(visitor.agent) };
     let slot = slot_of(user, "", "", ip_tag, agent_key);
     let chosen = edge.catalog.rotate(request.tenant, request.audience, request.count);
     let mut random = rand::rng();

@@ -88,8 +88,10 @@ impl Spool {
             let count = waiting.len().min(DRAIN_MAX);
             waiting.drain(..count).collect()
         };
-        let appended: Vec<_> =
-            some.into_iter().map(|kept| (log.append(kept.partition, &kept.bytes, 1), kept)).collect();
+        let appended: Vec<_> = some
+            .into_iter()
+            .map(|kept| (log.append(kept.partition, &kept.bytes, 1), kept))
+            .collect();
         let mut refused = VecDeque::new();
         for (mut receipt, mut kept) in appended {
             let first = receipt.first;

@@ -40,7 +40,9 @@ impl Holder {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
-        limiter.check().map_err(|until| too_many(until.wait_time_from(DefaultClock::default().now())))
+        limiter
+            .check()
+            .map_err(|until| too_many(until.wait_time_from(DefaultClock::default().now())))
     }
 }
 
@@ -63,11 +65,18 @@ impl Gate {
     }
 
     /// The holder of the request's bearer key with this scope, admitted by its rate limit.
-    pub async fn require(&self, headers: &HeaderMap, scope: Scopes) -> Result<Arc<Holder>, Problem> {
+    pub async fn require(
+        &self,
+        headers: &HeaderMap,
+        scope: Scopes,
+    ) -> Result<Arc<Holder>, Problem> {
         let holder = self.identify(headers).await?;
         if !holder.key.scopes.contains(scope) {
             let names: Vec<&str> = scope.names().collect();
-            return Err(Problem::forbidden(format!("the key's scopes do not hold {}", names.join(", "))));
+            return Err(Problem::forbidden(format!(
+                "the key's scopes do not hold {}",
+                names.join(", ")
+            )));
         }
         holder.admit()?;
         Ok(holder)
@@ -76,14 +85,20 @@ impl Gate {
     /// The holder of the request's bearer key, whatever its scopes; its rate limit is not asked.
     pub async fn identify(&self, headers: &HeaderMap) -> Result<Arc<Holder>, Problem> {
         let Some(secret) = bearer(headers)? else {
-            return Err(Problem::unauthenticated("this needs an API key: send Authorization: Bearer KEY"));
+            return Err(Problem::unauthenticated(
+                "this needs an API key: send Authorization: Bearer KEY",
+            ));
         };
         self.recognise(secret).await
     }
 
     /// The holder of a key that may send events: a bearer key with `collect`, or a write key given in
     /// the query or body. `None` where there is no key at all.
-    pub async fn sender(&self, headers: &HeaderMap, write_key: Option<&str>) -> Result<Option<Arc<Holder>>, Problem> {
+    pub async fn sender(
+        &self,
+        headers: &HeaderMap,
+        write_key: Option<&str>,
+    ) -> Result<Option<Arc<Holder>>, Problem> {
         if bearer(headers)?.is_some() {
             return self.require(headers, Scopes::COLLECT).await.map(Some);
         }
@@ -92,7 +107,9 @@ impl Gate {
         };
         let holder = self.recognise(secret).await?;
         if holder.key.kind != KeyKind::Write {
-            return Err(Problem::forbidden("a secret key does not belong in a query or body: send it as a bearer key"));
+            return Err(Problem::forbidden(
+                "a secret key does not belong in a query or body: send it as a bearer key",
+            ));
         }
         holder.admit()?;
         Ok(Some(holder))
@@ -103,7 +120,9 @@ impl Gate {
         let (Some(limiter), Some(address)) = (&self.anonymous, address) else {
             return Ok(());
         };
-        limiter.check_key(&address).map_err(|until| too_many(until.wait_time_from(DefaultClock::default().now())))
+        limiter
+            .check_key(&address)
+            .map_err(|until| too_many(until.wait_time_from(DefaultClock::default().now())))
     }
 
     /// Forgets what is remembered of keys; after one was revoked.
@@ -126,7 +145,8 @@ impl Gate {
             return Ok(Arc::clone(holder));
         }
         let key = self.books.key_by_secret(hash).await?;
-        let key = key.ok_or_else(|| Problem::unauthenticated("the API key is not known, or was revoked"))?;
+        let key = key
+            .ok_or_else(|| Problem::unauthenticated("the API key is not known, or was revoked"))?;
         let quota = key.requests_per_second.and_then(NonZeroU32::new).map(Quota::per_second);
         let holder = Arc::new(Holder { key, limiter: quota.map(RateLimiter::direct) });
         self.remember(hash, holder)
@@ -153,7 +173,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Ok(None);
     };
-    let text = value.to_str().map_err(|_| Problem::unauthenticated("Authorization is not readable text"))?;
+    let text = value
+        .to_str()
+        .map_err(|_| Problem::unauthenticated("Authorization is not readable text"))?;
     match text.split_once(' ') {
         Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(secret.trim())),
         _ => Err(Problem::unauthenticated("Authorization must be: Bearer KEY")),

@@ -23,9 +23,9 @@ pub struct Limits {
 /// Reads a body and undoes its `Content-Encoding` (identity, gzip, zstd).
 pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes, Problem> {
     let collected = Limited::new(body, limits.bytes_max).collect();
-    let collected = tokio::time::timeout(limits.timeout, collected)
-        .await
-        .map_err(|_elapsed| Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "the body took too long"))?;
+    let collected = tokio::time::timeout(limits.timeout, collected).await.map_err(|_elapsed| {
+        Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "the body took too long")
+    })?;
     let bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -39,7 +39,9 @@ pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<By
     let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
     match encoding.map(str::trim) {
         None | Some("" | "identity") => Ok(bytes),
-        Some("gzip" | "x-gzip") => unpack(flate2::read::MultiGzDecoder::new(&*bytes), "gzip", limits),
+        Some("gzip" | "x-gzip") => {
+            unpack(flate2::read::MultiGzDecoder::new(&*bytes), "gzip", limits)
+        }
         Some("zstd") => {
             let decoder = zstd::stream::read::Decoder::new(&*bytes)
                 .map_err(|error| Problem::internal(format!("zstd: {error}")))?;

@@ -20,9 +20,9 @@ pub const DEGRADED: HeaderName = HeaderName::from_static("reckon-degraded");
 
 /// A transparent GIF of one pixel.
 const PIXEL: &[u8] = &[
-    0x47, 0x49, 0x46, 0x38, 0x39, 0x61, 0x01, 0x00, 0x01, 0x00, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-    0x21, 0xf9, 0x04, 0x01, 0x00, 0x00, 0x00, 0x00, 0x2c, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x01, 0x00, 0x00, 0x02,
-    0x02, 0x44, 0x01, 0x00, 0x3b,
+    0x47, 0x49, 0x46, 0x38, 0x39, 0x61, 0x01, 0x00, 0x01, 0x00, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x21, 0xf9, 0x04, 0x01, 0x00, 0x00, 0x00, 0x00, 0x2c, 0x00, 0x00, 0x00, 0x00,
+    0x01, 0x00, 0x01, 0x00, 0x00, 0x02, 0x02, 0x44, 0x01, 0x00, 0x3b,
 ];
 
 /// Which door a path is; `None` goes to the router.
@@ -36,7 +36,12 @@ pub fn door(path: &str) -> Option<Kind> {
 }
 
 /// Answers a request at a door.
-pub async fn answer(app: &App, kind: Kind, request: &Parts, peer: IpAddr) -> Result<Response, Problem> {
+pub async fn answer(
+    app: &App,
+    kind: Kind,
+    request: &Parts,
+    peer: IpAddr,
+) -> Result<Response, Problem> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is counted here"));
     }
@@ -55,7 +60,9 @@ pub async fn answer(app: &App, kind: Kind, request: &Parts, peer: IpAddr) -> Res
 async fn click(app: &App, visitor: &Visitor<'_>, query: &Query<'_>) -> Result<Response, Problem> {
     let landing = edge::click(&app.edge, visitor, query).await;
     let Redirect::To(url) = landing.redirect else {
-        return Err(Problem::not_found("adId: no such ad is registered, and imp holds no valid token"));
+        return Err(Problem::not_found(
+            "adId: no such ad is registered, and imp holds no valid token",
+        ));
     };
     let location = HeaderValue::try_from(url)
         .map_err(|_| Problem::internal("the registered URL cannot stand in a header"))?;
@@ -84,14 +91,22 @@ fn finish(headers: &mut HeaderMap, logged: bool) {
 }
 
 /// Who asks. The receive time is taken here, before anything can delay it.
-pub fn visitor<'a>(app: &App, headers: &'a HeaderMap, method: &Method, peer: IpAddr) -> Visitor<'a> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub fn visitor<'a>(
+    app: &App,
+    headers: &'a HeaderMap,
+    method: &Method,
+    peer: IpAddr,
+) -> Visitor<'a> {
+    let text =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Visitor {
         received: app.edge.clock.now(),
         address: Some(client_address(app, headers).unwrap_or(peer)),
         agent: text("user-agent"),
         is_get: *method != Method::HEAD,
-        is_prefetch: ["sec-purpose", "purpose", "x-moz"].iter().any(|name| text(name).contains("prefetch")),
+        is_prefetch: ["sec-purpose", "purpose", "x-moz"]
+            .iter()
+            .any(|name| text(name).contains("prefetch")),
     }
 }
 

@@ -40,11 +40,18 @@ fn allow_origin(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 }
 
-async fn events(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+async fn events(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
     let mut response = match take(&app, peer, request).await {
         Ok(answer) => {
-            let status =
-                if answer.accepted == 0 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+            let status = if answer.accepted == 0 {
+                StatusCode::UNPROCESSABLE_ENTITY
+            } else {
+                StatusCode::OK
+            };
             (status, Json(answer)).into_response()
         }
         Err(problem) => problem.into_response(),
@@ -61,7 +68,8 @@ async fn take(app: &App, Peer(peer): Peer, request: Request<Body>) -> Result<Bat
     let wrapped = if is_lines { None } else { Wrapped::of(&bytes) };
     let in_query = edge::parameter(head.uri.query().unwrap_or_default(), "write_key")
         .or_else(|| edge::parameter(head.uri.query().unwrap_or_default(), "key"));
-    let write_key = wrapped.as_ref().and_then(|wrapped| wrapped.write_key.as_deref()).or(in_query.as_deref());
+    let write_key =
+        wrapped.as_ref().and_then(|wrapped| wrapped.write_key.as_deref()).or(in_query.as_deref());
     let holder = app.gate.sender(&head.headers, write_key).await?;
     if holder.is_none() {
         app.gate.admit_anonymous(visitor.address)?;
@@ -71,9 +79,9 @@ async fn take(app: &App, Peer(peer): Peer, request: Request<Body>) -> Result<Bat
         source: if holder.key.kind == KeyKind::Write { Source::Client } else { Source::Trusted },
         name: holder.key.key_id.clone(),
     });
-    let events = wrapped.and_then(|wrapped| wrapped.events).map_or(bytes.clone(), |events| {
-        Bytes::copy_from_slice(events.get().as_bytes())
-    });
+    let events = wrapped
+        .and_then(|wrapped| wrapped.events)
+        .map_or(bytes.clone(), |events| Bytes::copy_from_slice(events.get().as_bytes()));
     let answer = edge::ingest(&app.edge, authority.as_ref(), &visitor, &events, is_lines).await;
     let answer = answer.map_err(|error| problem_of(error, app))?;
     if answer.accepted == 0 && authority.is_none() {
@@ -91,14 +99,15 @@ fn problem_of(error: BatchError, app: &App) -> Problem {
             "the batch holds {count} events; at most {} are taken (server.batch_events_max)",
             app.config.server.batch_events_max
         )),
-        BatchError::Unavailable => {
-            Problem::unavailable("the log cannot take events now; nothing was accepted, send the batch again")
-        }
+        BatchError::Unavailable => Problem::unavailable(
+            "the log cannot take events now; nothing was accepted, send the batch again",
+        ),
     }
 }
 
 fn is_ndjson(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.contains("ndjson") || kind.contains("jsonl") || kind.contains("json-lines")
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,22 +18,31 @@ use crate::app::App;
 
 /// Opens the listening socket; the error names the address.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let local = listener.local_addr()?;
     Ok((listener, local))
 }
 
 /// Serves until `stop` turns true; then takes no more connections and lets requests under way finish
 /// for as long as the configuration allows.
-pub async fn serve(app: Arc<App>, router: Router, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    app: Arc<App>,
+    router: Router,
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) {
     let settings = &app.config.server;
     let places = Arc::new(Semaphore::new(settings.connections_max));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(settings.head_timeout_ms));
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(settings.head_timeout_ms));
     builder.pipeline_flush(true);
     let graceful = GracefulShutdown::new();
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        let place =
+            Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|&stop| stop) => break,
@@ -50,7 +58,7 @@ pub async fn serve(app: Arc<App>, router: Router, listener: TcpListener, mut sto
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let (app, router) = (Arc::clone(&app), router.clone());
             async move {
-                let response = handle(&app, &router, request.map(Body::new), peer.ip()).await;
+                let response = handle(&app, &router, request, peer.ip()).await;
                 Ok::<_, std::convert::Infallible>(response)
             }
         });

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
@@ -50,7 +50,9 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(scrape::routes())
-        .fallback(|| async { Problem::not_found("there is no such path; GET /openapi.json lists them all") })
+        .fallback(|| async {
+            Problem::not_found("there is no such path; GET /openapi.json lists them all")
+        })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path is there, the method is not")
         })
@@ -60,9 +62,14 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Answers one request: at a door, or by a route; errors become problems with the request's id.
-pub async fn handle(app: &App, router: &Router, mut request: Request<Body>, peer: IpAddr) -> Response {
+pub async fn handle<B>(app: &App, router: &Router, request: Request<B>, peer: IpAddr) -> Response
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
     let Some(kind) = door::door(request.uri().path()) else {
         let request_id = request_id(request.headers());
+        let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
         let Ok(response) = router.clone().oneshot(request).await;
         return with_request_id(response, &request_id);
@@ -105,7 +112,11 @@ pub fn parse_json<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, P
         let path = error.path().to_string();
         let message = error.inner().to_string();
         let is_shape = error.inner().is_data() && path != ".";
-        Problem::malformed(if is_shape { format!("{path}: {message}") } else { format!("body: {message}") })
+        Problem::malformed(if is_shape {
+            format!("{path}: {message}")
+        } else {
+            format!("body: {message}")
+        })
     })?;
     reader.end().map_err(|error| Problem::malformed(format!("body: {error}")))?;
     Ok(value)

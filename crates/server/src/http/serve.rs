@@ -97,7 +97,8 @@ async fn serve(
     let asked: Asked = parse_json(&bytes)?;
     check(&asked)?;
     let visitor = visitor(&app, &head.headers, &Method::GET, peer);
-    let region = asked.context.region.as_deref().or(asked.context.geo.as_deref()).unwrap_or_default();
+    let region =
+        asked.context.region.as_deref().or(asked.context.geo.as_deref()).unwrap_or_default();
     let device = asked.context.device_type.as_deref().or(asked.context.device.as_deref());
     let device = device.unwrap_or_else(|| device_of(visitor.agent));
     let audience = Audience { placement: &asked.placement, region, device };
@@ -116,7 +117,9 @@ async fn serve(
 }
 
 fn check(asked: &Asked) -> Result<(), Problem> {
-    let wrong = |field: &str, error: &dyn std::fmt::Display| Problem::unprocessable(format!("{field}: {error}"));
+    let wrong = |field: &str, error: &dyn std::fmt::Display| {
+        Problem::unprocessable(format!("{field}: {error}"))
+    };
     if !(1..=COUNT_MAX).contains(&asked.count) {
         return Err(wrong("count", &format!("must be 1 to {COUNT_MAX}")));
     }
@@ -143,14 +146,17 @@ fn base_url(app: &App, headers: &HeaderMap) -> String {
     if !configured.is_empty() {
         return configured.to_owned();
     }
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost");
+    let host =
+        headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost");
     format!("http://{host}")
 }
 
 fn shown(served: &ServedAd, base: &str, audience: Audience<'_>) -> Shown {
     let token = served.token.as_str();
     let mut hints = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [("pl", audience.placement), ("rg", audience.region), ("dv", audience.device)] {
+    for (name, value) in
+        [("pl", audience.placement), ("rg", audience.region), ("dv", audience.device)]
+    {
         if !value.is_empty() {
             hints.append_pair(name, value);
         }

@@ -19,7 +19,10 @@ async fn click_all(house: &House, tokens: &[String]) -> usize {
     let mut acknowledged = 0;
     for token in tokens {
         let answer = house.browse(&format!("/click?imp={token}")).await;
-        assert_eq!((answer.status, answer.header("location")), (302, "https://shop.example/ad-1?a=1#top"));
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (302, "https://shop.example/ad-1?a=1#top")
+        );
         match answer.header("reckon-degraded") {
             "" => acknowledged += 1,
             reason => assert_eq!(reason, "unlogged"),
@@ -52,15 +55,22 @@ async fn through(break_it: impl Fn(&SimDisk), heal_it: impl Fn(&SimDisk)) {
     let settings = [("CLICK__WAIT_MS_MAX", "500"), ("LOG__PREALLOCATE_BYTES", "0")];
     let house = House::with(&settings, Arc::new(disk.clone())).await;
     house.register(&["ad-1"]).await;
-    let (before, during, after) =
-        (tokens(&house, "before").await, tokens(&house, "during").await, tokens(&house, "after").await);
+    let (before, during, after) = (
+        tokens(&house, "before").await,
+        tokens(&house, "during").await,
+        tokens(&house, "after").await,
+    );
     assert_eq!(click_all(&house, &before).await, USERS);
     break_it(&disk);
     let acknowledged = click_all(&house, &during).await;
     assert!(acknowledged < USERS, "the fault was felt");
     let batch = json!([{"type": "click", "ad_id": "ad-1", "event_id": "e"}]);
     let refused = house.post("/v1/events", &batch).await;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "the sender keeps its events");
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (503, "1"),
+        "the sender keeps its events"
+    );
     assert!(house.app().edge.meters.degraded.load(Relaxed) > 0);
     heal_it(&disk);
     healed(&house).await;
@@ -83,7 +93,8 @@ async fn a_failing_sync_leaves_clicks_redirected_and_figures_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_leaves_clicks_redirected_and_figures_right() {
-    through(|disk| disk.set_capacity(Some(disk.used_bytes())), |disk| disk.set_capacity(None)).await;
+    through(|disk| disk.set_capacity(Some(disk.used_bytes())), |disk| disk.set_capacity(None))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,8 +111,10 @@ async fn a_clock_that_steps_back_mints_no_id_twice_and_loses_no_click() {
             house.restart().await;
         }
     }
-    let ids: std::collections::HashSet<_> =
-        all.iter().map(|token| house.app().edge.secrets.ring.open(token).unwrap().impression).collect();
+    let ids: std::collections::HashSet<_> = all
+        .iter()
+        .map(|token| house.app().edge.secrets.ring.open(token).unwrap().impression)
+        .collect();
     assert_eq!(ids.len(), all.len(), "no id was minted twice");
     assert_eq!(house.clicks_by_reason().await["counted"], all.len() as u64);
 }

@@ -32,7 +32,9 @@ fn edges_go_down() {
 
 #[test]
 fn the_table_is_the_one_people_read() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md")).expect("a page");
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md"))
+            .expect("a page");
     for (name, _) in FLOORS {
         assert!(page.contains(&format!("| `{name}` |")), "ARCHITECTURE.md has no row for {name}");
     }
@@ -46,11 +48,19 @@ fn edges() -> BTreeMap<String, Vec<String>> {
         .output()
         .expect("cargo is there");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let house = |name: &Value| name.as_str().and_then(|name| name.strip_prefix("reckon-")).map(str::to_owned);
+    let house = |name: &Value| {
+        name.as_str().and_then(|name| name.strip_prefix("reckon-")).map(str::to_owned)
+    };
     let packages = metadata["packages"].as_array().expect("packages");
     let edges_of = |package: &Value| {
         let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
-        dependencies.filter(|one| one["kind"] != "dev").filter_map(|one| house(&one["name"])).collect()
+        dependencies
+            .filter(|one| one["kind"] != "dev")
+            .filter_map(|one| house(&one["name"]))
+            .collect()
     };
-    packages.iter().filter_map(|package| Some((house(&package["name"])?, edges_of(package)))).collect()
+    packages
+        .iter()
+        .filter_map(|package| Some((house(&package["name"])?, edges_of(package))))
+        .collect()
 }

@@ -70,7 +70,9 @@ impl House {
     /// A fresh one with settings such as `("CLICK__UNSIGNED", "count")`, on this disk.
     pub async fn with(settings: &[(&str, &str)], disk: Arc<dyn Disk>) -> Self {
         let mut all = vec![("RECKON__RULES__ENABLED".to_owned(), "false".to_owned())];
-        all.extend(settings.iter().map(|&(key, value)| (format!("RECKON__{key}"), value.to_owned())));
+        all.extend(
+            settings.iter().map(|&(key, value)| (format!("RECKON__{key}"), value.to_owned())),
+        );
         let dir = TempDir::new("house");
         let clock = Arc::new(Clock::new(1));
         let system = start(&all, &dir, &disk, &clock).await;
@@ -106,7 +108,13 @@ impl House {
     }
 
     /// A request with method, path, extra headers and body.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path).header("host", "reckon.test");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -117,8 +125,13 @@ impl House {
     /// As the admin, with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         let bearer = format!("Bearer {}", self.key);
-        self.ask("POST", path, &[("authorization", &bearer), ("content-type", "application/json")], body.to_string())
-            .await
+        self.ask(
+            "POST",
+            path,
+            &[("authorization", &bearer), ("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
     }
 
     /// As the admin.
@@ -162,7 +175,8 @@ impl House {
     pub async fn settle(&self) {
         let app = Arc::clone(self.app());
         let reached = tokio::task::spawn_blocking(move || {
-            let cut: Vec<u64> = (0..app.log().partitions()).map(|lane| app.log().range(lane).end).collect();
+            let cut: Vec<u64> =
+                (0..app.log().partitions()).map(|lane| app.log().range(lane).end).collect();
             app.progress.wait_until(&cut, Duration::from_secs(60))
         });
         assert_eq!(reached.await.unwrap(), Reached::Yes, "counting catches up");
@@ -171,7 +185,8 @@ impl House {
     /// Settles, and answers a question of `/v1/metrics` about all time.
     pub async fn rows(&self, question: &str) -> Vec<Value> {
         self.settle().await;
-        let path = format!("/v1/metrics?from=1970-01-01T00:00:00Z&to=2199-12-01T00:00:00Z&{question}");
+        let path =
+            format!("/v1/metrics?from=1970-01-01T00:00:00Z&to=2199-12-01T00:00:00Z&{question}");
         let answer = self.get(&path).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["rows"].as_array().expect("rows").clone()
@@ -180,12 +195,19 @@ impl House {
     /// Clicks by reason, over everything.
     pub async fn clicks_by_reason(&self) -> std::collections::BTreeMap<String, u64> {
         let rows = self.rows("granularity=total&group_by=reason").await;
-        let of = |row: &Value| (row["reason"].as_str().unwrap().to_owned(), row["clicks_gross"].as_u64().unwrap());
+        let of = |row: &Value| {
+            (row["reason"].as_str().unwrap().to_owned(), row["clicks_gross"].as_u64().unwrap())
+        };
         rows.iter().map(of).filter(|&(_, clicks)| clicks > 0).collect()
     }
 }
 
-async fn start(settings: &[(String, String)], dir: &TempDir, disk: &Arc<dyn Disk>, clock: &Arc<Clock>) -> System {
+async fn start(
+    settings: &[(String, String)],
+    dir: &TempDir,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<Clock>,
+) -> System {
     let config = Config::load(None, settings.iter().cloned()).expect("good settings");
     let dir = DataDir(dir.path().to_owned());
     engines::start(config, &dir, Arc::clone(disk), Arc::clone(clock)).await.expect("it starts")

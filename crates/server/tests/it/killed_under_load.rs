@@ -59,7 +59,11 @@ fn every_acknowledged_event_is_counted_once_through_a_hundred_kills() {
     let before = counted(&mut client);
     for (number, life) in lives.iter().enumerate() {
         let (net, _) = before[number];
-        assert!(net >= life.acknowledged(), "life {number}: {} acknowledged, {net} counted", life.acknowledged());
+        assert!(
+            net >= life.acknowledged(),
+            "life {number}: {} acknowledged, {net} counted",
+            life.acknowledged()
+        );
         assert!(net <= life.sent(), "life {number}: {} sent, {net} counted", life.sent());
     }
     send_again(&mut client, &lives);
@@ -67,7 +71,11 @@ fn every_acknowledged_event_is_counted_once_through_a_hundred_kills() {
     for (number, life) in lives.iter().enumerate() {
         let ((net_before, duplicates_before), (net, duplicates)) = (before[number], after[number]);
         assert_eq!(net, life.sent(), "life {number}: every id counts exactly once");
-        assert_eq!(duplicates - duplicates_before, net_before, "life {number}: what was counted is a duplicate now");
+        assert_eq!(
+            duplicates - duplicates_before,
+            net_before,
+            "life {number}: what was counted is a duplicate now"
+        );
     }
     let sum = |of: fn(&Life) -> usize| lives.iter().map(of).sum::<usize>();
     println!(
@@ -82,13 +90,20 @@ fn every_acknowledged_event_is_counted_once_through_a_hundred_kills() {
 }
 
 fn key(data: &std::path::Path) -> String {
-    std::fs::read_to_string(data.join("admin.key")).expect("the first start has made it").trim().to_owned()
+    std::fs::read_to_string(data.join("admin.key"))
+        .expect("the first start has made it")
+        .trim()
+        .to_owned()
 }
 
 fn register(server: &Process, key: &str, life: usize) {
     let mut client = server.connect().with_key(key);
-    let made = |answer: crate::process::Answer| assert!(matches!(answer.status, 200 | 201), "{answer:?}");
-    made(client.post("/v1/advertisers", &json!({"advertiser_id": "adv", "name": "adv", "currency": "EUR"})));
+    let made =
+        |answer: crate::process::Answer| assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    made(client.post(
+        "/v1/advertisers",
+        &json!({"advertiser_id": "adv", "name": "adv", "currency": "EUR"}),
+    ));
     made(client.post(
         "/v1/campaigns",
         &json!({"campaign_id": format!("c{life}"), "advertiser_id": "adv", "name": "c", "cpc_micros": 1000,
@@ -108,7 +123,8 @@ fn mint(server: &Process, key: &str, life: usize) -> Vec<String> {
     for user in 0..TOKENS_A_LIFE {
         let asked = json!({"placement": format!("p{life}"), "user_id": format!("u{user}"), "context": {}, "count": 1});
         let answer = client.post("/v1/ads/serve", &asked).json();
-        tokens.push(answer["ads"][0]["impression"].as_str().expect("one ad is eligible").to_owned());
+        tokens
+            .push(answer["ads"][0]["impression"].as_str().expect("one ad is eligible").to_owned());
     }
     tokens
 }
@@ -144,14 +160,23 @@ fn click_until_stopped(server: &Process, tokens: &[String], log: &Mutex<Life>, s
         }
         log.lock().expect("no thread panicked").clicked.push(token.clone());
         let Ok(answer) = client.get(&format!("/click?imp={token}")) else { return };
-        assert_eq!((answer.status, answer.location.as_deref()), (302, Some("https://shop.example/")));
+        assert_eq!(
+            (answer.status, answer.location.as_deref()),
+            (302, Some("https://shop.example/"))
+        );
         if !answer.degraded {
             log.lock().expect("no thread panicked").clicks_acknowledged += 1;
         }
     }
 }
 
-fn batch_until_stopped(server: &Process, key: &str, life: usize, log: &Mutex<Life>, stop: &AtomicBool) {
+fn batch_until_stopped(
+    server: &Process,
+    key: &str,
+    life: usize,
+    log: &Mutex<Life>,
+    stop: &AtomicBool,
+) {
     let Ok(client) = Client::connect(&server.address) else { return };
     let mut client = client.with_key(key);
     for batch in 0..10_000 {
@@ -182,7 +207,10 @@ fn send_again(client: &mut Client, lives: &[Life]) {
         let events: Vec<Value> = clicks.chain(batched).collect();
         for some in events.chunks(1_000) {
             let answer = client.post("/v1/events", &Value::from(some.to_vec()));
-            assert_eq!((answer.status, answer.json()["accepted"].as_u64()), (200, Some(some.len() as u64)));
+            assert_eq!(
+                (answer.status, answer.json()["accepted"].as_u64()),
+                (200, Some(some.len() as u64))
+            );
         }
     }
 }
@@ -194,7 +222,10 @@ fn counted(client: &mut Client) -> Vec<(usize, usize)> {
     let answer = client.get(path).expect("the server answers").json();
     let rows = answer["rows"].as_array().expect("rows");
     let of = |life: usize| {
-        let row = rows.iter().find(|row| row["ad_id"] == format!("ad-{life}")).expect("every life was counted");
+        let row = rows
+            .iter()
+            .find(|row| row["ad_id"] == format!("ad-{life}"))
+            .expect("every life was counted");
         let figure = |name: &str| row[name].as_u64().expect("a number") as usize;
         (figure("clicks"), figure("duplicates"))
     };

@@ -29,7 +29,10 @@ impl Process {
         let stdout = child.stdout.take().expect("piped");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-        let address = line.trim().strip_prefix("listening http://").unwrap_or_else(|| panic!("said {line:?}"));
+        let address = line
+            .trim()
+            .strip_prefix("listening http://")
+            .unwrap_or_else(|| panic!("said {line:?}"));
         Process { address: address.to_owned(), child }
     }
 
