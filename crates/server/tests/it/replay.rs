@@ -51,6 +51,21 @@ impl Running {
     }
 }
 
+/// Lets the judge count the file by itself and compare by ad, minute and hour.
+fn judge(running: &Running, file: &Path, times: u32) {
+    let output = Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/judges/talkingdata.py"))
+        .arg(file)
+        .args([running.url(), times.to_string()])
+        .env("RECKON_API_KEY", &running.key)
+        .output()
+        .expect("python3 is there");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.starts_with("compared "), "{said}");
+    print!("{said}");
+}
+
 /// Clicks that a replay added, by verdict.
 fn clicks(report: &Report) -> Vec<(&str, i64)> {
     report.caught.added.clicks.iter().map(|(verdict, &count)| (verdict.as_str(), count)).collect()
@@ -73,9 +88,11 @@ async fn a_log_counts_once_however_often_it_is_sent() {
     assert_eq!((first.rows, first.accepted, first.rejected.count), (2_000, 2_000, 0));
     assert_eq!(clicks(&first), [("counted", 2_000)]);
     assert_eq!(first.caught.added.spend_micros, 2_000 * 10_000);
+    judge(&running, &file, 1);
     let second = running.replay(Format::Talkingdata, &file).await;
     assert_eq!(clicks(&second), [("duplicate", 2_000)]);
     assert_eq!(second.caught.added.spend_micros, 0);
+    judge(&running, &file, 2);
     assert!(first.is_good() && second.is_good());
 }
 
@@ -92,8 +109,10 @@ async fn the_real_log_counts_once() {
     let expect = i64::try_from(rows).expect("a file has fewer rows");
     assert!(rows > 10_000, "{rows} rows are no real log");
     assert_eq!(clicks(&report), [("counted", expect)]);
+    judge(&running, &file, 1);
     let again = running.replay(Format::Talkingdata, &file).await;
     assert_eq!(clicks(&again), [("duplicate", expect)]);
+    judge(&running, &file, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
