@@ -18,6 +18,7 @@
 //! | delta | what an epoch adds to the panes ([`Deltas`]) |
 //! | watermark | the receive time up to which a source is believed to be complete |
 
+mod codec;
 mod delta;
 mod epoch;
 mod id;
@@ -28,6 +29,9 @@ mod time;
 mod token;
 mod verdict;
 
+pub use codec::{
+    DecodeError, ENVELOPE_BYTES, FORMAT_VERSION, Peeked, RECORD_BYTES_MAX, peek, stamp,
+};
 pub use delta::{Cell, Deltas, Measure};
 pub use epoch::{Applied, Bound, Counted, Epoch, Position, Subscriber, SubscriberError};
 pub use id::{
@@ -36,10 +40,7 @@ pub use id::{
 };
 pub use money::{Currency, CurrencyError, Micros};
 pub use privacy::{Pseudonym, PseudonymKey, TagKey, truncate_ip};
-pub use record::{
-    Claims, DecodeError, ENVELOPE_BYTES, FORMAT_VERSION, Fact, Facts, Kind, Peeked,
-    RECORD_BYTES_MAX, Record, SourceClass, Stream, peek, stamp,
-};
+pub use record::{Claims, Fact, Facts, Kind, Record, SourceClass, Stream};
 pub use time::{TimeError, Timestamp};
 pub use token::{KeyRing, SealError, TOKEN_CHARS, Token, TokenError, TokenKey};
 pub use verdict::{Reason, Verdict};
