@@ -30,7 +30,7 @@ fn claims(seed: u64) -> Claims {
         arm: 7,
         propensity: 0.25,
         position: 2,
-        explored: seed % 2 == 0,
+        explored: seed.is_multiple_of(2),
         consent: 1,
     }
 }

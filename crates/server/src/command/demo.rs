@@ -4,6 +4,8 @@
 //! the rollup equals a naive recount of the log, line by line; and the rollup equals what the
 //! generated day knows that it did.
 
+#![expect(clippy::print_stdout, reason = "the proof is the command's data")]
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! `reckon serve`: the whole system on one machine.
 
+#![expect(clippy::print_stdout, reason = "scripts that asked for port 0 read where it listens")]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 

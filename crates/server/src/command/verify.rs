@@ -1,5 +1,7 @@
 //! `reckon verify`: the offline check of a data folder, file by file.
 
+#![expect(clippy::print_stdout, reason = "the findings are the command's data")]
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};

@@ -132,13 +132,18 @@ fn split(body: &[u8], is_lines: bool, events_max: usize) -> Result<Vec<&[u8]>, B
             ));
         }
         Some(b'[') if !is_lines => {
-            let values: Vec<&RawValue> = serde_json::from_slice(body).map_err(malformed)?;
+            let values: Vec<&RawValue> =
+                serde_json::from_slice(body).map_err(|error| malformed(&error))?;
             values.into_iter().map(|value| value.get().as_bytes()).collect()
         }
         Some(b'{') if !is_lines => {
             let values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
             let values: Result<Vec<&RawValue>, _> = values.collect();
-            values.map_err(malformed)?.into_iter().map(|value| value.get().as_bytes()).collect()
+            values
+                .map_err(|error| malformed(&error))?
+                .into_iter()
+                .map(|value| value.get().as_bytes())
+                .collect()
         }
         Some(_) => lines(body),
     };
@@ -158,7 +163,7 @@ fn lines(body: &[u8]) -> Vec<&[u8]> {
     events
 }
 
-fn malformed(error: serde_json::Error) -> BatchError {
+fn malformed(error: &serde_json::Error) -> BatchError {
     BatchError::Malformed(format!("not JSON: {error}"))
 }
 

@@ -160,6 +160,6 @@ pub(super) fn tag_of(key: &TagKey, visitor: &Visitor<'_>) -> u64 {
 }
 
 /// A text of the query, if it is one that Reckon takes.
-fn text_of<'a>(text: &'a str) -> &'a str {
+fn text_of(text: &str) -> &str {
     valid_name(text).unwrap_or("")
 }

@@ -60,7 +60,7 @@ impl Spool {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting_count(&self) -> usize {
         self.waiting.lock().len()
     }
 
@@ -73,7 +73,7 @@ impl Spool {
     /// Appends what waits, for ever. The oldest go first; what is refused goes back to the front.
     pub async fn drain(&self, log: &dyn EventLog) {
         loop {
-            if self.len() == 0 {
+            if self.waiting_count() == 0 {
                 self.filled.notified().await;
             }
             if !self.drain_some(log).await {

@@ -50,10 +50,13 @@ fn too_many(wait: Duration) -> Problem {
     Problem::too_many(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX))
 }
 
+type Remembered = HashMap<[u8; 32], (Arc<Holder>, Instant)>;
+
 /// Recognises keys and admits requests.
 pub struct Gate {
     books: Arc<dyn Books>,
-    remembered: RwLock<HashMap<[u8; 32], (Arc<Holder>, Instant)>>,
+    /// By the hash of the secret, with the time the books were asked.
+    remembered: RwLock<Remembered>,
     anonymous: Option<DefaultKeyedRateLimiter<IpAddr>>,
 }
 

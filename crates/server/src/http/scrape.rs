@@ -192,7 +192,7 @@ fn edge(page: &mut Page, app: &App) {
     page.counter("events_unlogged", help, meters.unlogged.load(Relaxed));
     let help = "Events of batches refused, each told to its sender";
     page.counter("events_rejected", help, meters.rejected.load(Relaxed));
-    let waiting = app.edge.spool.len() as u64;
+    let waiting = app.edge.spool.waiting_count() as u64;
     page.gauge("spool_waiting", "Clicks that wait for the log to come back", waiting);
     page.gauge("ready", "1 when everything works", app.not_ready().is_empty().into());
 }

@@ -42,7 +42,7 @@ async fn tokens(house: &House, label: &str) -> Vec<String> {
 /// Waits until the log takes records again and the spool is empty.
 async fn healed(house: &House) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while house.app().edge.spool.len() > 0 || !house.app().not_ready().is_empty() {
+    while house.app().edge.spool.waiting_count() > 0 || !house.app().not_ready().is_empty() {
         assert!(Instant::now() < deadline, "the log does not heal: {:?}", house.app().not_ready());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -50,7 +50,7 @@ fn every_acknowledged_event_is_counted_once_through_a_hundred_kills() {
         let key = key(data.path());
         register(&server, &key, number);
         let tokens = mint(&server, &key, number);
-        let life = load(&server, &key, number, tokens);
+        let life = load(&server, &key, number, &tokens);
         server.kill();
         lives.push(life.into_inner().expect("no thread panicked"));
     }
@@ -131,7 +131,7 @@ fn mint(server: &Process, key: &str, life: usize) -> Vec<String> {
 
 /// Clicks and batches from several connections until enough was acknowledged; the kill comes while
 /// they are still at it.
-fn load(server: &Process, key: &str, life: usize, tokens: Vec<String>) -> Mutex<Life> {
+fn load(server: &Process, key: &str, life: usize, tokens: &[String]) -> Mutex<Life> {
     let log = Mutex::new(Life::default());
     let stop = AtomicBool::new(false);
     let chunks: Vec<&[String]> = tokens.chunks(TOKENS_A_LIFE / CLICKERS).collect();

@@ -1,7 +1,7 @@
 //! The binary's tests, one file a journey. Most make a whole system on a temporary folder and ask it
 //! with requests as values; those that kill or measure start the real process.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they compared")]
 
 mod catalog;
 mod clicks;
