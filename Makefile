@@ -11,7 +11,7 @@ demo: build
 
 # Everything that CI runs.
 test: setup
-	cargo test --workspace --locked
+	cargo test --workspace --locked -- --show-output
 
 build: setup
 	cargo build --release --locked

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use reckon_event::{Record, TenantId};
-use reckon_eventlog::{EventLog, Outcome, partition_of};
+use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
 
 pub use agents::{Agents, device_of};
 pub use batch::{Authority, BatchAnswer, BatchError, Rejected, ingest};
@@ -104,28 +104,46 @@ impl Edge {
         let mut bytes = Vec::with_capacity(320);
         record.encode(&mut bytes);
         let partition = partition_of(record.slot, self.log.partitions());
-        let mut receipt = self.log.append(partition, &bytes, 1);
-        let outcome = tokio::time::timeout(self.policy.wait_max, &mut receipt).await;
-        match outcome {
-            Ok(Outcome::Durable(_)) => {
-                self.meters.logged.fetch_add(1, Relaxed);
-                true
-            }
-            Ok(outcome) => {
-                self.meters.degraded.fetch_add(1, Relaxed);
-                self.spool.keep(partition, bytes, outcome, receipt.first);
-                false
-            }
-            Err(_elapsed) => {
-                self.meters.degraded.fetch_add(1, Relaxed);
-                let spool = Arc::clone(&self.spool);
-                tokio::spawn(async move {
-                    let first = receipt.first;
-                    let outcome = receipt.await;
-                    spool.keep(partition, bytes, outcome, first);
-                });
-                false
-            }
+        let receipt = self.log.append(partition, &bytes, 1);
+        let mut appended =
+            Appended { waiting: Some((receipt, bytes)), partition, spool: &self.spool };
+        let outcome = tokio::time::timeout(self.policy.wait_max, appended.outcome()).await;
+        if outcome.is_ok_and(|outcome| matches!(outcome, Outcome::Durable(_))) {
+            appended.waiting = None;
+            self.meters.logged.fetch_add(1, Relaxed);
+            return true;
+        }
+        self.meters.degraded.fetch_add(1, Relaxed);
+        false
+    }
+}
+
+/// A record whose append has not been answered with "durable". Dropped as such, because the log
+/// refused, took too long, or the person hung up, it goes to the spool once the log has answered.
+struct Appended<'a> {
+    waiting: Option<(Receipt, Vec<u8>)>,
+    partition: u16,
+    spool: &'a Arc<Spool>,
+}
+
+impl Appended<'_> {
+    async fn outcome(&mut self) -> Outcome {
+        let (receipt, _) = self.waiting.as_mut().expect("taken only when it is durable or dropped");
+        receipt.await
+    }
+}
+
+impl Drop for Appended<'_> {
+    fn drop(&mut self) {
+        let Some((receipt, bytes)) = self.waiting.take() else {
+            return;
+        };
+        let (spool, partition, first) = (Arc::clone(self.spool), self.partition, receipt.first);
+        match receipt.outcome() {
+            Some(outcome) => spool.keep(partition, bytes, outcome, first),
+            None => drop(tokio::spawn(async move {
+                spool.keep(partition, bytes, receipt.await, first);
+            })),
         }
     }
 }

@@ -43,7 +43,10 @@ impl Spool {
     /// unknown the record keeps the id it was appended with, so that readers drop a second copy.
     pub fn keep(&self, partition: u16, mut bytes: Vec<u8>, outcome: Outcome, first: RecordId) {
         match outcome {
-            Outcome::Durable(_) => return,
+            Outcome::Durable(_) => {
+                self.meters.logged.fetch_add(1, Relaxed);
+                return;
+            }
             Outcome::NotWritten(_) => {}
             Outcome::Unknown => {
                 stamp(&mut bytes, first).expect("the edge has just encoded it");

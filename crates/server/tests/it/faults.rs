@@ -118,3 +118,35 @@ async fn a_clock_that_steps_back_mints_no_id_twice_and_loses_no_click() {
     assert_eq!(ids.len(), all.len(), "no id was minted twice");
     assert_eq!(house.clicks_by_reason().await["counted"], all.len() as u64);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_hangs_up_while_the_log_fails_is_counted_all_the_same() {
+    let disk = SimDisk::new(7);
+    let house = House::with(&[("LOG__PREALLOCATE_BYTES", "0")], Arc::new(disk.clone())).await;
+    house.register(&["ad-1"]).await;
+    let token = house.token("ann").await;
+    disk.pause_syncs();
+    let path = format!("/click?imp={token}");
+    let mut click = Box::pin(house.browse(&path));
+    tokio::select! {
+        biased;
+        answer = &mut click => panic!("answered before it is durable: {answer:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(click);
+    disk.fail_all_syncs(true);
+    disk.resume_syncs();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while house.app().not_ready().is_empty() {
+        assert!(Instant::now() < deadline, "the fault is not felt");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    disk.fail_all_syncs(false);
+    while house.app().edge.meters.logged.load(Relaxed) == 0 {
+        assert!(Instant::now() < deadline, "the click is lost");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(click_all(&house, &[token]).await, 1);
+    let counted = house.clicks_by_reason().await;
+    assert_eq!((counted["counted"], counted["duplicate"]), (1, 1), "{counted:?}");
+}
