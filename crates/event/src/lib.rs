@@ -16,6 +16,8 @@
 //! | epoch | a step of counting: input bounds, and all that follows from them ([`Epoch`]) |
 //! | pane | the counts of one second or one minute; windows are sums of panes |
 //! | delta | what an epoch adds to the panes ([`Deltas`]) |
+//! | row | the inputs a model scored a candidate with, as they are logged ([`ServedRows`]) |
+//! | candidate | an ad that might be shown in answer to a request |
 //! | watermark | the receive time up to which a source is believed to be complete |
 
 mod codec;
@@ -25,6 +27,7 @@ mod id;
 mod money;
 mod privacy;
 mod record;
+mod row;
 mod time;
 mod token;
 mod verdict;
@@ -41,6 +44,10 @@ pub use id::{
 pub use money::{Currency, CurrencyError, Micros};
 pub use privacy::{Pseudonym, PseudonymKey, TagKey, truncate_ip};
 pub use record::{Claims, Fact, Facts, Kind, Record, SourceClass, Stream};
+pub use row::{
+    CANDIDATES_MAX, Feature, ServedCandidate, ServedRows, prediction_id, prediction_index,
+    prediction_request,
+};
 pub use time::{TimeError, Timestamp};
 pub use token::{KeyRing, SealError, TOKEN_CHARS, Token, TokenError, TokenKey};
 pub use verdict::{Reason, Verdict};

@@ -14,7 +14,18 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("rollup", &["event", "disk"]),
     ("books", &["event"]),
     ("pipeline", &["eventlog", "count", "event", "disk"]),
-    ("server", &["eventlog", "count", "rollup", "books", "pipeline", "event", "disk"]),
+    ("model", &["event"]),
+    ("feature", &["event", "disk"]),
+    ("market", &["event"]),
+    ("rollout", &["model", "books", "event", "disk"]),
+    ("predict", &["rollout", "feature", "model", "books", "event"]),
+    (
+        "server",
+        &[
+            "eventlog", "count", "rollup", "books", "pipeline", "model", "feature", "market",
+            "rollout", "predict", "event", "disk",
+        ],
+    ),
 ];
 
 #[test]

@@ -1,0 +1,1 @@
+//! What a model may know: how inputs are named, counted, kept and read.

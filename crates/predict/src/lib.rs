@@ -1,0 +1,1 @@
+//! Answers "which, in which order, at what price": scores candidates, explores, chooses.
