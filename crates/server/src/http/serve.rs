@@ -11,7 +11,7 @@ use reckon_books::Scopes;
 use reckon_event::valid_name;
 use serde::{Deserialize, Serialize};
 
-use super::door::visitor;
+use super::door::{stamp, visitor};
 use super::{Peer, Problem, body, parse_json};
 use crate::app::App;
 use crate::catalog::Audience;
@@ -90,7 +90,7 @@ async fn serve(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
     request: Request,
-) -> Result<Json<Served>, Problem> {
+) -> Result<(HeaderMap, Json<Served>), Problem> {
     let (head, body) = request.into_parts();
     let holder = app.gate.require(&head.headers, Scopes::PREDICT).await?;
     let bytes = body::read(&head.headers, body, &app.body_limits).await?;
@@ -113,7 +113,9 @@ async fn serve(
     let ads = edge::serve(&app.edge, &visitor, &request);
     let ads = ads.iter().map(|served| shown(served, &base, audience)).collect();
     let request_id = asked.request_id.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
-    Ok(Json(Served { ads, request_id }))
+    let mut headers = HeaderMap::new();
+    stamp(&app, visitor.received, &mut headers);
+    Ok((headers, Json(Served { ads, request_id })))
 }
 
 fn check(asked: &Asked) -> Result<(), Problem> {
