@@ -16,6 +16,7 @@ mod openapi;
 mod problems;
 mod process;
 mod replay;
+mod simulate;
 
 use std::time::{Duration, Instant};
 
