@@ -16,7 +16,7 @@ use reckon_event::{
     Applied, Counted, Epoch, Feature, Kind, Position, Record, ServedCandidate, ServedRows,
     Subscriber, SubscriberError, Timestamp, Verdict, prediction_index, prediction_request,
 };
-use reckon_model::{Calibrator, CalibratorOptions, Linear, LinearOptions};
+use reckon_model::{Calibrator, CalibratorOptions, Linear, LinearOptions, log_odds, sigmoid};
 
 use crate::history::History;
 use crate::models::{Models, Online};
@@ -48,6 +48,8 @@ impl Default for Options {
     }
 }
 
+/// Served probabilities nearer to 0 and 1 than this are judged as this near: no row weighs without bound.
+const PROBABILITY_MIN: f32 = 1e-6;
 /// Publishing after so few rows copies little.
 const LIGHT_ROWS: usize = 256;
 
@@ -237,8 +239,10 @@ impl Learner {
                 fill(row, rows, candidate, place);
                 let was_clicked = known.clicked;
                 self.linear.learn(row, was_clicked, 1.0);
-                let logit = moved(&self.linear, candidate.logit, place);
-                let probability = self.models.online().calibration.probability(logit);
+                let shift = shift(&self.linear, place);
+                let logit = candidate.logit + shift;
+                let probability = sigmoid(log_odds(candidate.probability) + shift)
+                    .clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
                 let shown = Shown { at: record.received, place, logit, probability };
                 known.shown = Some(shown);
                 self.calibrator.observe(logit, 1.0);
@@ -326,10 +330,10 @@ fn fill(row: &mut Vec<Feature>, rows: &ServedRows, candidate: &ServedCandidate, 
     row.extend(Feature::place(place));
 }
 
-/// Log odds for place 1, moved to another place by what is known of places now.
-fn moved(linear: &Linear, logit: f32, place: u16) -> f32 {
+/// What another place than the first adds to log odds, by what is known of places now.
+fn shift(linear: &Linear, place: u16) -> f32 {
     let of = |place| Feature::place(place).map_or(0.0, |input| linear.logit(&[input]));
-    if place <= 1 { logit } else { logit + of(place) - of(1) }
+    if place <= 1 { 0.0 } else { of(place) - of(1) }
 }
 
 impl Subscriber for Learner {
