@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod body;
 pub mod catalog;
+pub mod console;
 pub mod door;
 pub mod events;
 pub mod health;
@@ -49,6 +50,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(live::routes())
         .merge(health::routes())
         .merge(openapi::routes())
+        .merge(console::routes())
         .merge(scrape::routes())
         .fallback(|| async {
             Problem::not_found("there is no such path; GET /openapi.json lists them all")
