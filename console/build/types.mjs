@@ -5,7 +5,7 @@
 //
 // It knows the part of JSON Schema that the description uses, and refuses every other word.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 
 /** Words that narrow a value and do not change its type. */
 const SILENT = new Set([
@@ -60,4 +60,6 @@ if (schemas.length === 0) throw new Error(`${input}: no schemas`);
 const types = schemas.map(([name, schema]) => {
   return `${words(schema, "\n")}export type ${name} = ${typeOf(schema, name)};\n`;
 });
-writeFileSync(output, `// Written by build/types.mjs; do not edit.\n\n${types.join("\n")}`);
+const text = `// Written by build/types.mjs; do not edit.\n\n${types.join("\n")}`;
+// What did not change is not new to whoever looks at the time of files.
+if (!existsSync(output) || readFileSync(output, "utf8") !== text) writeFileSync(output, text);

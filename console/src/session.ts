@@ -16,6 +16,8 @@ const WINDOW_S = { most: 300, least: 60 };
 /** Points of the charts of CTR and loss. */
 const POINTS_MAX = 60;
 const ADS_MAX = 10;
+/** Seconds younger than this are left out of the CTR where there are others. */
+const RIPE_S = 3;
 
 /** How often each question is asked, in milliseconds. */
 const EVERY_MS = {
@@ -23,7 +25,7 @@ const EVERY_MS = {
   model: 2_000,
   health: 5_000,
   late: 10_000,
-  survey: 10_000,
+  survey: 5_000,
   currency: 60_000,
   stream: 1_000,
 };
@@ -222,7 +224,10 @@ export class Session {
     const now = await this.#now(stop);
     const found = await survey(askOf(this.#client, stop), seconds === null ? 0 : now - seconds, now);
     if (seconds === null) this.#start = startOf(found);
-    this.#surveyed = piecesOfRows(found.rows, found.granularity.seconds);
+    const pieces = piecesOfRows(found.rows, found.granularity.seconds);
+    // The second that runs, and the one before it, have their impressions and not yet all their clicks.
+    const ripe = pieces.filter((piece) => piece.seconds > 1 || piece.from <= now - RIPE_S);
+    this.#surveyed = ripe.length > 0 ? ripe : pieces;
     this.#showModel();
   }
 

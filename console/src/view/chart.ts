@@ -7,6 +7,7 @@ import "uplot/dist/uPlot.min.css";
 
 import { make, say } from "../dom";
 import { moment, NONE, tick } from "../format";
+import { lonely, rangeOf } from "../scale";
 
 /** One line. */
 export interface Line {
@@ -108,7 +109,7 @@ export class Chart {
         y: { range: (_, low, high) => rangeOf(low, high, isFromZero) },
       },
       axes: [
-        { ...usual, space: 64, size: 26, incrs: STEPS, values: (_, at, __, ___, step) => at.map((time) => tick(time, step)) },
+        { ...usual, space: 76, size: 26, incrs: STEPS, values: (_, at, __, ___, step) => at.map((time) => tick(time, step)) },
         { ...usual, space: 36, size: 54, values: (_, at) => at.map(axis) },
       ],
       // Days begin at midnight UTC, wherever the viewer is.
@@ -198,17 +199,10 @@ function seriesOf(line: Line): uPlot.Series {
     label: line.label,
     stroke: () => colour(line.colour),
     width: 1.5,
-    points: { size: 4 },
+    points: { size: 4, show: true, filter: (plot, at) => lonely(plot.data[at] ?? []) },
     ...(line.isDashed === true ? { dash: [5, 4] } : {}),
     ...(line.isFilled === true ? { fill: () => colour("--accent-faint") } : {}),
   };
-}
-
-/** A scale with air above, and below where it does not begin at nought. */
-function rangeOf(low: number | null, high: number | null, isFromZero: boolean): [number, number] {
-  if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
-  const air = 0.1 * Math.max(high - (isFromZero ? 0 : low), 1e-3 * Math.abs(high), 1e-9);
-  return isFromZero ? [0, high + air] : [low - air, high + air];
 }
 
 function colour(name: string): string {
