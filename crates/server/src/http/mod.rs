@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod body;
 pub mod catalog;
+pub mod console;
 pub mod context;
 pub mod door;
 pub mod events;
@@ -54,6 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(live::routes())
         .merge(health::routes())
         .merge(openapi::routes())
+        .merge(console::routes())
         .merge(scrape::routes())
         .fallback(|| async {
             Problem::not_found("there is no such path; GET /openapi.json lists them all")

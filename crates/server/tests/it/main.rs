@@ -5,6 +5,7 @@
 
 mod catalog;
 mod clicks;
+mod console;
 mod faults;
 mod floors;
 mod harness;
