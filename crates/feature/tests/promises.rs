@@ -1,6 +1,8 @@
 //! The promises of a feature store, kept by the one in memory, on the machine's disk and on a
 //! simulated one that loses power; and what is its own: damage, and bounds.
 
+#![expect(clippy::print_stdout, reason = "tests say what they compared")]
+
 use std::path::Path;
 use std::sync::Arc;
 

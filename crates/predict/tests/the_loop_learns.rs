@@ -1,6 +1,8 @@
 //! The whole loop without a server: ads are scored, chosen and shown in a market whose truth is known,
 //! clicked or not, counted, and learned from. The served probabilities are held against the truth.
 
+#![expect(clippy::print_stdout, reason = "tests say what they compared")]
+
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;

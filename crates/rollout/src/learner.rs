@@ -376,7 +376,7 @@ impl Subscriber for Learner {
         let waiting = self.waiting();
         let bytes =
             State::encode(&self.linear, &self.calibrator, &self.history, &self.progress, &waiting);
-        Ok(self.store.write(self.progress.epoch, &bytes)?)
+        self.store.write(self.progress.epoch, &bytes)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The learner is killed at any moment and begun again from what it had made durable and the log:
 //! in the end its state is the same to the byte. And what teaches it is what counts, once.
 
+#![expect(clippy::print_stdout, reason = "tests say what they compared")]
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
