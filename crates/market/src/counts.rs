@@ -9,8 +9,9 @@ use reckon_event::{Kind, Verdict};
 pub struct Cell {
     /// Index of the ad; `None` for records that name none that is registered.
     pub ad: Option<usize>,
-    /// The hour it happened in, since 1970.
-    pub hour: u32,
+    /// The second at which the minute (or after [`Counts::by`] the longer bucket) begins that it
+    /// happened in.
+    pub bucket: i64,
     /// What happened.
     pub kind: Kind,
     /// What it is worth.
@@ -39,6 +40,16 @@ impl Counts {
         self.0.iter().map(|(cell, count)| (*cell, *count))
     }
 
+    /// The same records in buckets of this many seconds, a multiple of a minute.
+    pub fn by(&self, seconds: i64) -> Self {
+        let mut wider = Counts::default();
+        for (cell, count) in &self.0 {
+            let bucket = cell.bucket.div_euclid(seconds) * seconds;
+            *wider.0.entry(Cell { bucket, ..*cell }).or_default() += count;
+        }
+        wider
+    }
+
     /// All records.
     pub fn records(&self) -> u64 {
         self.0.values().sum()
@@ -57,7 +68,7 @@ mod tests {
 
     #[test]
     fn records_are_counted_by_cell() {
-        let cell = |ad, kind, verdict| Cell { ad, hour: 7, kind, verdict };
+        let cell = |ad, kind, verdict| Cell { ad, bucket: 420, kind, verdict };
         let mut counts = Counts::default();
         counts.add(cell(Some(1), Kind::Click, Verdict::Counted));
         counts.add(cell(None, Kind::Click, Verdict::UnknownAd));
@@ -68,5 +79,17 @@ mod tests {
         assert_eq!(counts.total(Kind::Click, Verdict::Counted), 2);
         let cells: Vec<_> = counts.iter().map(|(cell, count)| (cell.ad, count)).collect();
         assert_eq!(cells, [(None, 2), (Some(1), 1), (Some(1), 2)]);
+    }
+
+    #[test]
+    fn minutes_add_up_to_hours() {
+        let mut counts = Counts::default();
+        for bucket in [0, 60, 3_540, 3_600, -60] {
+            let (kind, verdict) = (Kind::Click, Verdict::Counted);
+            counts.add(Cell { ad: Some(0), bucket, kind, verdict });
+        }
+        let hours: Vec<_> = counts.by(3_600).iter().map(|(cell, n)| (cell.bucket, n)).collect();
+        assert_eq!(hours, [(-3_600, 1), (0, 3), (3_600, 1)]);
+        assert_eq!(counts.by(60), counts);
     }
 }

@@ -52,7 +52,7 @@ pub use judgement::{Bucket, Judgement, Served};
 pub use lines::{Lines, LinesTruth};
 pub use options::{Drift, Options, Trouble, Troubles};
 pub use random::Random;
-pub use reaction::{Act, Reaction, Scanner, Step, Upload};
+pub use reaction::{Act, Placed, Reaction, Scanner, Step, Upload};
 pub use taste::{POSITION_DECAY, Scene, examination};
 pub use visit::{Bot, Channel, Visit, Visitor, Visits};
 pub use world::{Ad, Advertiser, CATEGORIES, Campaign, Device, Market, Page, REGIONS, SIZES, User};

@@ -36,6 +36,15 @@ impl Scanner {
     ];
 }
 
+/// An ad on its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Index into [`Market::ads`].
+    pub ad: usize,
+    /// Where on the page, from 1.
+    pub position: u16,
+}
+
 /// One thing that is done with an ad that was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -98,17 +107,16 @@ pub struct Reaction {
 }
 
 impl Market {
-    /// What follows from showing these ads, the first on position 1, at a time. Indices are of
-    /// [`Market::ads`].
-    pub fn react(&self, visit: &Visit, shown: &[usize], at: Timestamp, curve: &Curve) -> Reaction {
+    /// What follows from showing these ads at a time.
+    pub fn react(&self, visit: &Visit, shown: &[Placed], at: Timestamp, curve: &Curve) -> Reaction {
         let random = Random::of(self.options.seed, Stream::Reactions, visit.number);
         let mut drawing = Drawing { market: self, visit, random, reaction: Reaction::default() };
         match visit.scene(at, curve) {
             None => drawing.machine(shown.len()),
             Some(scene) => {
-                for (index, &ad) in shown.iter().enumerate() {
-                    let position = u16::try_from(index + 1).expect("few ads are shown");
-                    drawing.person(index, self.probability(&scene, ad, position));
+                for (index, placed) in shown.iter().enumerate() {
+                    let probability = self.probability(&scene, placed.ad, placed.position);
+                    drawing.person(index, probability);
                 }
                 drawing.mishaps(shown.len());
             }
@@ -267,8 +275,11 @@ mod tests {
         let market = Market::new(Options { troubles, ..Options::new(5) });
         let curve = Curve::new(Timestamp(0), Timestamp::DAY);
         let react = |visit: Visit| {
-            let shown: Vec<usize> =
-                (0..visit.ad_count).map(|at| (visit.number as usize + at) % 80).collect();
+            let placed = |at: u16| {
+                let ad = (visit.number as usize + usize::from(at)) % 80;
+                Placed { ad, position: at + 1 }
+            };
+            let shown: Vec<Placed> = (0..visit.ad_count as u16).map(placed).collect();
             let reaction = market.react(&visit, &shown, visit.at, &curve);
             (visit, reaction)
         };

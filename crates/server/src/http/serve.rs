@@ -12,7 +12,7 @@ use reckon_event::valid_name;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::door::visitor;
+use super::door::{stamp, visitor};
 use super::{Peer, Problem, body, parse_json};
 use crate::app::App;
 use crate::catalog::Audience;
@@ -86,7 +86,7 @@ async fn serve(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
     request: Request,
-) -> Result<Json<Served>, Problem> {
+) -> Result<(HeaderMap, Json<Served>), Problem> {
     let (head, body) = request.into_parts();
     let holder = app.gate.require(&head.headers, Scopes::PREDICT).await?;
     let bytes = body::read(&head.headers, body, &app.body_limits).await?;
@@ -111,12 +111,15 @@ async fn serve(
     let base = base_url(&app, &head.headers);
     let ads =
         served.iter().map(|one| shown(one, &offers[one.index], &scored, &base, audience)).collect();
-    Ok(Json(Served {
+    let answer = Served {
         ads,
         model_version: model_version(&scored),
         degraded: scored.scores.degraded,
         request_id: asked.request_id.clone().unwrap_or_else(new_request_id),
-    }))
+    };
+    let mut headers = HeaderMap::new();
+    stamp(&app, visitor.received, &mut headers);
+    Ok((headers, Json(answer)))
 }
 
 /// A request's id where the client gave none.
