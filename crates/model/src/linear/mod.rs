@@ -35,6 +35,7 @@
 
 mod kernel;
 mod options;
+mod prefetch;
 mod state;
 mod weights;
 
@@ -146,6 +147,11 @@ impl Linear {
         let error = sigmoid(logit) - f32::from(u8::from(label));
         self.step(row, error * weight, 0.5 * error.abs() * weight);
         logit
+    }
+
+    /// Says that this row is learned soon: its coordinates are on their way while another is learned.
+    pub fn prefetch(&self, row: &[Feature]) {
+        prefetch::prefetch(&self.table, row);
     }
 
     /// A row that was learned as "not clicked" turned out to be clicked: adds the difference of the

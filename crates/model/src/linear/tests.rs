@@ -126,6 +126,22 @@ fn it_learns_what_it_says() {
 }
 
 #[test]
+fn fetching_ahead_changes_nothing() {
+    let rows: Vec<_> = {
+        let mut random = Random::new(6);
+        (0..500).map(|_| (row(&mut random), random.below(5) == 0)).collect()
+    };
+    let (mut plain, mut ahead) = (Linear::new(options()), Linear::new(options()));
+    for (index, (row, label)) in rows.iter().enumerate() {
+        if let Some((next, _)) = rows.get(index + 1) {
+            ahead.prefetch(next);
+        }
+        assert_eq!(ahead.learn(row, *label, 1.0), plain.learn(row, *label, 1.0));
+    }
+    assert_eq!(ahead.table, plain.table);
+}
+
+#[test]
 fn it_finds_known_weights() {
     let truth = |feature: u32| (feature as f32 / 16.0 - 1.0) * 1.5;
     let mut model = Linear::new(options());
