@@ -5,19 +5,39 @@ SHELL := bash
 
 .PHONY: demo test build check bench engines-test
 
-# The whole system on a temporary folder, a generated day of traffic, and the proof of its figures.
+CONSOLE := console/dist/index.html
+CONSOLE_PACKAGES := console/node_modules/.package-lock.json
+CONSOLE_SOURCES := console/index.html console/vite.config.ts console/tsconfig.json \
+    $(shell find console/src console/build -type f ! -name schema.ts)
+
+# The whole system on a temporary folder, a day of a simulated market, and the proof of its figures.
 demo: build
 	$(TARGET)/release/reckon demo
 
-# Everything that CI runs.
-test: setup
-	cargo test --workspace --locked -- --show-output
+# Everything that CI runs: the console's own tests, all of Rust's with the console built in, and the
+# console in a real browser over the binary that those were run with.
+test: setup-test $(CONSOLE)
+	cd console && npm run --silent test
+	RECKON_CONSOLE=required cargo test --workspace --locked -- --show-output
+	cd console && RECKON_BINARY='$(abspath $(TARGET))/debug/reckon' \
+	    RECKON_SCREENSHOTS='$(abspath $(TARGET))/console' npm run --silent browser
 
-build: setup
+# The binary with its console. Without Node `cargo build --release` still makes one, whose page says
+# that it has none.
+build: setup $(CONSOLE)
 	cargo build --release --locked
 
+# The files of the console, which the server's build lays into the binary.
+$(CONSOLE): $(CONSOLE_SOURCES) crates/server/openapi.json $(CONSOLE_PACKAGES)
+	cd console && npm run --silent build
+
+$(CONSOLE_PACKAGES): console/package.json console/package-lock.json console/.npmrc | setup-console
+	cd console && npm ci --loglevel=error
+	touch $@
+
 # What a change must pass before it is committed.
-check: setup
+check: setup $(CONSOLE_PACKAGES)
+	cd console && npm run --silent check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
@@ -29,11 +49,18 @@ bench: build
 # The conformance suites, one a seam. The engines of this build are all embedded: the suites run
 # against those, on the machine's disk and on the simulated one.
 engines-test: setup
-	cargo test --locked -p reckon-eventlog --test conformance -p reckon-rollup --test promises
+	cargo test --locked -p reckon-eventlog --test conformance -p reckon-rollup --test promises \
+	    -p reckon-feature --test promises
 	cargo test --locked -p reckon-books --lib sqlite
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: setup
+.PHONY: setup setup-console setup-test
 setup:
 	@bash deploy/setup.sh
+
+setup-console:
+	@bash deploy/setup.sh node
+
+setup-test:
+	@bash deploy/setup.sh node browser

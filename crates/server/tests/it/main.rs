@@ -5,6 +5,7 @@
 
 mod catalog;
 mod clicks;
+mod console;
 mod faults;
 mod floors;
 mod harness;
@@ -13,6 +14,7 @@ mod killed_under_load;
 mod live;
 mod metrics;
 mod openapi;
+mod predict;
 mod problems;
 mod process;
 mod replay;

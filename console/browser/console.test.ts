@@ -1,0 +1,307 @@
+// The page in a real browser, over a real server with real traffic: what it shows is what the server
+// says, on a desk and in a hand, by day and by night.
+//
+// Everything is waited for by asking whether it has come true; nothing sleeps for luck.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Browser, type BrowserContext, chromium, type ConsoleMessage, type Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+
+import type { Metrics } from "../src/api/schema";
+import { clicksByReason, ctr, totalsOf } from "../src/figures";
+import { count, money, percent } from "../src/format";
+import { MODELS } from "./models";
+import * as read from "./page";
+import { Server } from "./server";
+
+const SCREENSHOTS = process.env["RECKON_SCREENSHOTS"] ?? "../target/console";
+const BROWSER = process.env["RECKON_BROWSER"] ?? "/usr/bin/chromium";
+const DESK = { width: 1_280, height: 800 };
+const HAND = { width: 390, height: 844 };
+/** Text that would be markup if it were ever read as such. */
+const ODD_AD = "<img src=x onerror=alert(1)>";
+const USERS = 40;
+
+let browser: Browser;
+let server: Server;
+const contexts: BrowserContext[] = [];
+
+beforeAll(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  browser = await chromium.launch({
+    executablePath: BROWSER,
+    args: [
+      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ],
+  });
+  server = await Server.start();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+afterEach(async () => {
+  await Promise.all(contexts.splice(0).map((context) => context.close()));
+});
+
+interface Look {
+  viewport: { width: number; height: number };
+  colorScheme: "light" | "dark";
+}
+
+/** A fresh profile with one page on it. */
+async function visitor(look: Look = { viewport: DESK, colorScheme: "light" }): Promise<Page> {
+  const context = await browser.newContext({ ...look, baseURL: server.root });
+  contexts.push(context);
+  const page = await context.newPage();
+  page.setDefaultTimeout(60_000);
+  return page;
+}
+
+/** The one 404 that is an answer: this server has no model. */
+function isNoModel(message: ConsoleMessage): boolean {
+  return message.text().includes("404") && message.location().url.endsWith("/api/models/active");
+}
+
+async function shoot(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
+}
+
+/** What the page must show of an answer. */
+function expected(figures: Metrics) {
+  const { net, gross, impressions, spend } = totalsOf(figures.rows);
+  return {
+    totals: {
+      net: count(net),
+      gross: count(gross),
+      impressions: count(impressions),
+      ctr: percent(ctr(net, impressions)).replaceAll("\u00a0", " "),
+      spend: money(spend, "EUR"),
+    },
+    verdicts: Object.fromEntries([...clicksByReason(figures.rows)].map(([reason, clicks]) => [reason, count(clicks)])),
+  };
+}
+
+test("without a key it asks for one, and says what is wrong with a wrong one", async () => {
+  const page = await visitor();
+  await page.goto("console");
+  expect(new URL(page.url()).pathname).toBe("/console/");
+  await page.getByLabel("Key").fill("rk_nobody");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").filter({ hasText: "not known" }).waitFor();
+  expect(await page.locator("#board").isVisible()).toBe(false);
+  await shoot(page, "door-light");
+  await page.getByLabel("Key").fill(server.key);
+  await page.getByRole("button", { name: "Show the figures" }).click();
+  await page.getByText("Ready", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Forget key" }).click();
+  expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
+  await page.reload();
+  await page.getByLabel("Key").waitFor();
+});
+
+test("a server without traffic says so in words", async () => {
+  const page = await visitor({ viewport: DESK, colorScheme: "dark" });
+  const watched = read.watch(page, isNoModel);
+  await page.goto(`console/#key=${server.key}`);
+  await page.locator("#verdicts-empty", { hasText: "No clicks yet" }).waitFor();
+  await page.locator("#ads-empty", { hasText: "No clicks yet" }).waitFor();
+  await page.locator("#live-chart .empty", { hasText: "No clicks yet" }).waitFor();
+  await page.locator("#rate-chart .empty", { hasText: "No impressions yet" }).waitFor();
+  await page.locator("#model-empty", { hasText: "No model" }).waitFor();
+  expect(await read.totals(page)).toEqual({ net: "0", gross: "0", impressions: "0", ctr: "\u2013", spend: "0.00" });
+  await shoot(page, "empty-dark");
+  expect(watched.complaints).toEqual([]);
+});
+
+describe("with traffic", () => {
+  let figures: Metrics;
+
+  beforeAll(async () => {
+    await server.register(["shoes", "coffee-machine-with-a-rather-long-name-that-has-to-be-cut", ODD_AD]);
+    let [gross, impressions] = [0, 0];
+    for (let user = 0; user < USERS; user += 1) {
+      const ads = await server.serve(`user-${user}`);
+      expect(ads).toHaveLength(3);
+      for (const [at, ad] of ads.entries()) {
+        await server.visit(ad.impression_url);
+        impressions += 1;
+        if ((user + at) % 4 !== 0) continue;
+        await server.visit(ad.click_url);
+        gross += 1;
+      }
+      const [ad] = ads;
+      const click = ad?.click_url ?? "";
+      const bad: Array<() => Promise<void>> = [
+        async () => server.visit((ads.find((_, at) => (user + at) % 4 === 0) ?? { click_url: click }).click_url),
+        async () => server.visit(click.replace(/imp=.{20}/, "imp=AAAAAAAAAAAAAAAAAAAA")),
+        async () => server.visit(click, { "user-agent": "Googlebot/2.1 (+http://www.google.com/bot.html)" }),
+        async () => server.visit(click, {}, "HEAD"),
+        async () => server.visit(click, { purpose: "prefetch" }),
+        async () => server.visit(`/click?adId=${encodeURIComponent(ad?.ad_id ?? "")}`),
+        async () => server.visit(`/click?adId=nobody-${user}`),
+      ];
+      await bad[user % bad.length]?.();
+      gross += 1;
+    }
+    figures = await server.counted(gross, impressions);
+    const reasons = [...clicksByReason(figures.rows).keys()];
+    expect(reasons.sort()).toEqual([
+      "counted", "declared_robot", "duplicate", "forged", "not_get", "prefetch", "unknown_ad", "unsigned",
+    ]);
+  });
+
+  for (const [place, viewport] of [["desk", DESK], ["hand", HAND]] as const) {
+    for (const colorScheme of ["light", "dark"] as const) {
+      test(`it shows what the server says, ${place}, ${colorScheme}`, async () => {
+        const page = await visitor({ viewport, colorScheme });
+        const watched = read.watch(page, isNoModel);
+        await page.goto(`console/#key=${server.key}`);
+        const shown = expected(figures);
+        await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(shown.totals);
+        expect(await read.verdicts(page)).toEqual(shown.verdicts);
+        await page.getByText("Ready", { exact: true }).waitFor();
+        await page.locator("#ads-rows tr").nth(2).waitFor();
+        const top = await server.get<Metrics>("v1/metrics?from=1970-01-01T00:00:00Z&group_by=ad_id&order_by=clicks:desc&limit=10");
+        const rows = top.rows.filter(({ clicks = 0 }) => clicks > 0);
+        expect(rows.map(({ ad_id }) => ad_id)).toContain(ODD_AD);
+        expect(await read.ads(page)).toEqual(rows.map((row) => [
+          row.ad_id,
+          count(row.impressions ?? 0),
+          count(row.clicks ?? 0),
+          percent(row.ctr ?? null).replaceAll("\u00a0", " "),
+          money(new Map([["", row.spend_micros ?? 0]]), "EUR"),
+        ]));
+        const position = `position ${figures.as_of} of the log`;
+        expect(await read.text(page, "#cut")).toContain(position);
+        await page.locator("#live-chart [role=img][aria-label*='at the end']").waitFor();
+        await page.locator("#rate-chart [role=img][aria-label*='actual: 2']").waitFor();
+        expect(await read.text(page, "#clock")).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$/);
+        await shoot(page, `${place}-${colorScheme}`);
+
+        expect(page.url()).toBe(`${server.root}console/`);
+        expect(watched.addresses.length).toBeGreaterThan(10);
+        expect(watched.addresses.filter((address) => address.replace(/#.*/, "").includes(server.key))).toEqual([]);
+        expect(watched.addresses.every((address) => address.startsWith(server.root))).toBe(true);
+        expect(await read.overflow(page)).toBe(0);
+        expect(await read.overhang(page)).toEqual([]);
+        expect(await read.shifts(page)).toBeLessThan(0.02);
+        const { looked, low } = await read.contrasts(page);
+        expect(looked).toBeGreaterThan(60);
+        expect(low).toEqual([]);
+        expect(await read.nameless(page)).toEqual([]);
+        expect(watched.complaints).toEqual([]);
+      });
+    }
+  }
+
+  test("the period is chosen with the keyboard, and a short one holds all that is fresh", async () => {
+    const page = await visitor();
+    await page.goto(`console/#key=${server.key}`);
+    await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(expected(figures).totals);
+    await page.getByRole("radio", { name: "All" }).focus();
+    const asked = page.waitForRequest((request) => request.url().includes("/v1/ads/top"));
+    await page.keyboard.press("ArrowLeft");
+    expect((await asked).url()).toContain("window=1440m");
+    expect(await page.getByRole("radio", { name: "24 hours" }).isChecked()).toBe(true);
+    await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(expected(figures).totals);
+  });
+
+  test("a chart can be read as a table", async () => {
+    const page = await visitor();
+    await page.goto(`console/#key=${server.key}`);
+    await page.locator("#live-chart [role=img][aria-label*='at the end']").waitFor();
+    await page.locator("#live-chart summary").click();
+    const table = page.getByRole("table", { name: "Clicks per second, latest first" });
+    await table.locator("tbody tr").nth(5).waitFor();
+    expect(await table.locator("thead th").allInnerTexts()).toEqual(["Time, UTC", "net", "gross"]);
+  });
+
+  test("a model is shown beside what it predicted", async () => {
+    for (const [place, viewport] of [["desk", DESK], ["hand", HAND]] as const) {
+      const page = await visitor({ viewport, colorScheme: place === "desk" ? "light" : "dark" });
+      const watched = read.watch(page, () => false);
+      await page.route("**/api/models/active", (route) => route.fulfill({ json: MODELS }));
+      await page.goto(`console/#key=${server.key}`);
+      await page.locator("#model-facts", { hasText: "linear-1842" }).waitFor();
+      const facts = await read.text(page, "#model-facts");
+      for (const words of ["0.4 s ago", "108,112", "0.2431", "14.79 % better", "1.01", "0.7134", "trees-7", "95.00 %"]) {
+        expect(facts).toContain(words);
+      }
+      await page.locator("#loss-chart [role=img][aria-label*='constant CTR: 0.']").waitFor();
+      const words = await page.locator("#rate-chart [role=img]").getAttribute("aria-label");
+      expect(words).toMatch(/predicted: \d.*actual: \d/);
+      await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(expected(figures).totals);
+      await shoot(page, `model-${place}`);
+      expect(await read.overflow(page)).toBe(0);
+      expect(await read.overhang(page)).toEqual([]);
+      expect((await read.contrasts(page)).low).toEqual([]);
+      expect(watched.complaints).toEqual([]);
+    }
+  });
+
+  // The last, for it adds to what the others compare with.
+  test("a click shows without asking, in the totals and in the chart", async () => {
+    const page = await visitor();
+    const watched = read.watch(page, isNoModel);
+    await page.goto(`console/#key=${server.key}`);
+    await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(expected(figures).totals);
+    const [ad] = await server.serve("someone-new");
+    if (ad === undefined) throw new Error("an ad is served");
+    await server.visit(ad.impression_url);
+    for (let copy = 0; copy < 3; copy += 1) await server.visit(ad.click_url);
+    const before = totalsOf(figures.rows);
+    figures = await server.counted(before.gross + 3, before.impressions + 1);
+    expect(totalsOf(figures.rows).net).toBe(before.net + 1);
+    await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(expected(figures).totals);
+    expect(await read.verdicts(page)).toEqual(expected(figures).verdicts);
+    expect(watched.complaints).toEqual([]);
+  });
+});
+
+test("on a clock that runs a day a minute it says so, and follows", async () => {
+  const fast = await Server.start("--clock", "scaled:1440");
+  try {
+    await fast.register(["shoes"]);
+    const page = await visitor();
+    const watched = read.watch(page, isNoModel);
+    await page.goto(`${fast.root}console/#key=${fast.key}`);
+    await page.locator("#clock", { hasText: /about 1,[345]00 times as fast/ }).waitFor();
+    let impressions = 0;
+    // One click every now and then, until the chart has seen some of them.
+    const chart = page.locator("#live-chart [role=img][aria-label*='at the end']");
+    while (!(await chart.isVisible())) {
+      const [ad] = await fast.serve(`user-${impressions}`);
+      await fast.visit(ad?.impression_url ?? "");
+      await fast.visit(ad?.click_url ?? "");
+      impressions += 1;
+      expect(impressions).toBeLessThan(20_000);
+    }
+    const figures = await fast.counted(impressions, impressions);
+    await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(expected(figures).totals);
+    expect(await read.text(page, "#live-span")).toMatch(/^last \d+ (d|h)/);
+    await shoot(page, "fast-clock");
+    expect(watched.complaints).toEqual([]);
+  } finally {
+    await fast.stop();
+  }
+});
+
+test("a server that goes away is told of in words, and what was there stays", async () => {
+  const gone = await Server.start();
+  const page = await visitor();
+  await page.goto(`${gone.root}console/#key=${gone.key}`);
+  await page.getByText("Ready", { exact: true }).waitFor();
+  await expect.poll(() => read.text(page, "#total-gross"), { timeout: 60_000 }).toBe("0");
+  await gone.stop();
+  await page.locator("#notice", { hasText: "The server does not answer. What stands here is of" }).waitFor();
+  await page.locator("#health", { hasText: "No answer" }).waitFor();
+  expect(await read.text(page, "#total-gross")).toBe("0");
+  expect(await read.overflow(page)).toBe(0);
+  await shoot(page, "gone");
+});
