@@ -22,7 +22,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run the whole system on this machine.
     Serve(Serve),
-    /// Run the system on a temporary folder with a generated day of traffic, and prove its figures.
+    /// Run the system on a temporary folder with a simulated market's day, and prove its figures.
     Demo(Demo),
     /// Send a market with known truth through the front door; the key is taken from RECKON_API_KEY.
     Simulate(Simulate),
@@ -68,12 +68,16 @@ pub struct Serve {
 /// `reckon demo`
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// How long the generated day may take.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=3_600))]
-    pub seconds: u64,
-    /// The seed of the generated day.
+    /// How long the market's day takes, in seconds; 60 where not given. With it, or where stdout is no
+    /// terminal, the demo ends by itself; else the server stays to be looked at until Ctrl-C.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=3_600))]
+    pub seconds: Option<u64>,
+    /// The seed of the market.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Visits a second, in the mean; each asks for one to four ads.
+    #[arg(long, default_value_t = 700, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
 }
 
 /// `reckon simulate`

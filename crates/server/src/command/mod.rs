@@ -2,7 +2,6 @@
 
 pub mod bench;
 pub mod client;
-pub mod day;
 pub mod demo;
 pub mod replay;
 pub mod serve;

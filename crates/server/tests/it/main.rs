@@ -18,6 +18,7 @@ mod predict;
 mod problems;
 mod process;
 mod replay;
+mod simulate;
 
 use std::time::{Duration, Instant};
 
