@@ -10,7 +10,7 @@ CONSOLE_PACKAGES := console/node_modules/.package-lock.json
 CONSOLE_SOURCES := console/index.html console/vite.config.ts console/tsconfig.json \
     $(shell find console/src console/build -type f ! -name schema.ts)
 
-# The whole system on a temporary folder, a generated day of traffic, and the proof of its figures.
+# The whole system on a temporary folder, a day of a simulated market, and the proof of its figures.
 demo: build
 	$(TARGET)/release/reckon demo
 
@@ -49,7 +49,8 @@ bench: build
 # The conformance suites, one a seam. The engines of this build are all embedded: the suites run
 # against those, on the machine's disk and on the simulated one.
 engines-test: setup
-	cargo test --locked -p reckon-eventlog --test conformance -p reckon-rollup --test promises
+	cargo test --locked -p reckon-eventlog --test conformance -p reckon-rollup --test promises \
+	    -p reckon-feature --test promises
 	cargo test --locked -p reckon-books --lib sqlite
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)

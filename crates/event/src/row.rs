@@ -37,7 +37,22 @@ impl Feature {
     pub const fn flag(hash: u32) -> Self {
         Feature { hash, value: 1.0 }
     }
+
+    /// The input that says at which place from 1 on a row was shown; `None` where that is unknown.
+    /// It is no part of the logged row: a score is for place 1, what is learned is what was shown.
+    pub const fn place(place: u16) -> Option<Self> {
+        match place {
+            0 => None,
+            _ => Some(Feature::flag(
+                if place < PLACE_MAX { place as u32 } else { PLACE_MAX as u32 }
+                    .wrapping_mul(0x9e37_79b1),
+            )),
+        }
+    }
 }
+
+/// Places from here on are one.
+const PLACE_MAX: u16 = 32;
 
 /// The id of one candidate's prediction: the request's, with the candidate's index in the low bits.
 pub const fn prediction_id(request: u64, index: u16) -> u64 {

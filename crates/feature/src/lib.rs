@@ -1,1 +1,23 @@
 //! What a model may know: how inputs are named, counted, kept and read.
+//!
+//! Three things stand here. [`Input`] turns names and values into the hashes a linear model takes.
+//! [`Counters`] are what is known of an entity's past, smoothed and decayed. [`FeatureStore`] is the
+//! seam that keeps them online: in this process today, in other engines behind the same promises.
+//!
+//! A store is a cache of what the log can rebuild. All counters of one read belong to one cut of the
+//! log, and the read says which: a row can be computed again from the cut it names.
+
+mod counters;
+mod hash;
+pub mod memory;
+mod store;
+mod subscriber;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use counters::{Counters, EVENTS_A_MINUTE_MAX, HALF_LIFE_FAST, HALF_LIFE_SLOW, Rate, Smoothed};
+pub use hash::{Input, Number};
+pub use memory::Memory;
+pub use store::{Entity, EntityKind, Error, FeatureStore, Marks, Read, Step, Update};
+pub use subscriber::FeatureSubscriber;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use reckon_market::Trouble;
+
 use crate::command::replay::Format;
 
 /// Counts every ad click once, and predicts the next one.
@@ -22,6 +24,8 @@ pub enum Command {
     Serve(Serve),
     /// Run the system on a temporary folder with a generated day of traffic, and prove its figures.
     Demo(Demo),
+    /// Send a market with known truth through the front door; the key is taken from RECKON_API_KEY.
+    Simulate(Simulate),
     /// Send real logs through the front door; the key is taken from RECKON_API_KEY.
     Replay(Replay),
     /// Check log, checkpoints, rollup and books of a data folder while no server runs on it.
@@ -70,6 +74,48 @@ pub struct Demo {
     /// The seed of the generated day.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// `reckon simulate`
+#[derive(Clone, Debug, Args)]
+pub struct Simulate {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+    /// The seed: the same one gives the same market and the same visits.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Visits a second of the wall's clock, in the mean; each asks for one to four ads.
+    #[arg(long, default_value_t = 700, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// How long new visits come, in seconds of the wall's clock.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Where to write what truly happened, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+    /// Write so many impressions to stdout as lines of Vowpal Wabbit; no server is asked.
+    #[arg(long, value_name = "N", conflicts_with_all = ["to", "rate", "seconds", "troubles"])]
+    pub lines: Option<u64>,
+    /// People who come back.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub users: u32,
+    /// Ads; about a quarter of them begin later.
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub ads: u32,
+    /// How often something goes wrong, from 0 to 1, such as `bot=0.01`, `late_phone=0` or `all=0`; may
+    /// be given more than once.
+    #[arg(long = "trouble", value_name = "NAME=RATE", value_parser = parse_trouble)]
+    pub troubles: Vec<TroubleRate>,
+}
+
+/// A trouble, or all of them, and how often it is to come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TroubleRate {
+    /// Which; `None` for all.
+    pub trouble: Option<Trouble>,
+    /// How often.
+    pub rate: f64,
 }
 
 /// `reckon replay`
@@ -157,6 +203,22 @@ pub struct Load {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+fn parse_trouble(text: &str) -> Result<TroubleRate, String> {
+    let (name, rate) = text.split_once('=').ok_or("write NAME=RATE, such as bot=0.01")?;
+    let rate: f64 = rate.parse().map_err(|_| "RATE is a number from 0 to 1")?;
+    if !(0.0..=1.0).contains(&rate) {
+        return Err("RATE is a number from 0 to 1".to_owned());
+    }
+    match (name, Trouble::parse(name)) {
+        ("all", _) => Ok(TroubleRate { trouble: None, rate }),
+        (_, Some(trouble)) => Ok(TroubleRate { trouble: Some(trouble), rate }),
+        (_, None) => {
+            let names = Trouble::ALL.map(Trouble::name).join(", ");
+            Err(format!("NAME is one of all, {names}"))
+        }
+    }
 }
 
 fn parse_clock(text: &str) -> Result<u32, String> {

@@ -187,6 +187,21 @@ impl Catalog {
         self.inner.read().campaigns.get(&(tenant, key)).cloned()
     }
 
+    /// The ads with these ids, each with its campaign: `None` for one that is not registered.
+    pub fn offers<'a>(
+        &self,
+        tenant: TenantId,
+        ad_ids: impl Iterator<Item = &'a str>,
+    ) -> Vec<Option<(Arc<Ad>, Arc<Campaign>)>> {
+        let inner = self.inner.read();
+        let offer = |ad_id: &str| {
+            let ad = inner.ads.get(&(tenant, reckon_event::name_key(ad_id)))?;
+            let campaign = inner.campaigns.get(&(tenant, ad.campaign_key))?;
+            (&*ad.ad_id == ad_id).then(|| (ad.clone(), campaign.clone()))
+        };
+        ad_ids.map(offer).collect()
+    }
+
     /// Puts an ad in, or in place of the one with its key.
     pub fn put_ad(&self, ad: Ad) {
         let mut inner = self.inner.write();

@@ -24,6 +24,8 @@ pub struct Config {
     pub counter: Counter,
     pub rollup: Rollup,
     pub feature: Feature,
+    pub model: Model,
+    pub explore: Explore,
     pub books: Books,
     pub lake: Lake,
     pub token: Token,
@@ -115,6 +117,24 @@ pub enum FeatureEngine {
 #[serde(deny_unknown_fields)]
 pub struct Feature {
     pub engine: FeatureEngine,
+    pub entities_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub bits: u8,
+    pub attribution_s: i64,
+    pub pending_bytes_max: usize,
+    pub publish_epochs: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explore {
+    pub draws: u32,
+    pub floor: f32,
+    pub width: f32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -221,11 +241,28 @@ impl Config {
             ("token.expiry_batch_s", self.token.expiry_batch_s, 1, 7 * 86_400),
             ("token.horizon_margin_s", self.token.horizon_margin_s, 3_600, 30 * 86_400),
             ("click.wait_ms_max", i64::try_from(self.click.wait_ms_max)?, 1, 60_000),
+            ("feature.entities_max", i64::try_from(self.feature.entities_max)?, 1_000, 1 << 30),
+            ("model.bits", i64::from(self.model.bits), 16, 28),
+            ("model.attribution_s", self.model.attribution_s, 1, 30 * 86_400),
+            (
+                "model.pending_bytes_max",
+                i64::try_from(self.model.pending_bytes_max)?,
+                1 << 20,
+                1 << 40,
+            ),
+            ("model.publish_epochs", i64::from(self.model.publish_epochs), 1, 1_000),
+            ("explore.draws", i64::from(self.explore.draws), 1, 10_000),
         ];
         for (key, value, least, most) in bounds {
             if value < least || value > most {
                 bail!("{key} = {value}: must be {least} to {most}");
             }
+        }
+        if !(0.0..=1.0).contains(&self.explore.floor) {
+            bail!("explore.floor = {}: must be 0 to 1", self.explore.floor);
+        }
+        if !(0.0..=100.0).contains(&self.explore.width) {
+            bail!("explore.width = {}: must be 0 to 100", self.explore.width);
         }
         let engines = [
             ("log.engine", "kafka", self.log.engine == LogEngine::Kafka),
@@ -280,6 +317,9 @@ fn set(table: &mut Table, key: &str, text: &str) -> Result<()> {
     *slot = match slot {
         Value::Integer(_) => {
             Value::Integer(text.parse().with_context(|| format!("{text:?} is not a whole number"))?)
+        }
+        Value::Float(_) => {
+            Value::Float(text.parse().with_context(|| format!("{text:?} is not a number"))?)
         }
         Value::Boolean(_) => {
             Value::Boolean(text.parse().with_context(|| format!("{text:?} is not true or false"))?)

@@ -9,19 +9,25 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use reckon_books::{Books, SqliteBooks};
 use reckon_disk::Disk;
-use reckon_event::{Subscriber, Timestamp};
+use reckon_event::{Kind, Position, Record, Subscriber, Timestamp, peek};
 use reckon_eventlog::{DiskLog, EventLog, LaneHealth};
+use reckon_feature::{FeatureStore, FeatureSubscriber, Memory};
 use reckon_pipeline::{Pipeline, Running};
+use reckon_predict::{Exploration, Predictor};
+use reckon_rollout::{Learner, Models};
 use reckon_rollup::{Files, RollupStore, RollupSubscriber};
 
 use crate::app::App;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, LogEngine, RollupEngine, Unsigned};
-use crate::edge::{Agents, Edge, Meters, Policy, Spool, Thresholds};
+use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine, Unsigned};
+use crate::edge::{Agents, Edge, Meters, Policy, Scorer, Spool, Thresholds};
 use crate::http::{Gate, body, keys};
 use crate::mint::Minter;
 use crate::secrets::{Secrets, write_private};
+
+/// How much of the log is read at once when rows are read again.
+const RECALL_BYTES: usize = 1 << 20;
 
 /// A data folder: which file or folder in it is whose.
 #[derive(Clone, Debug)]
@@ -41,6 +47,16 @@ impl DataDir {
     /// Counters.
     pub fn rollup(&self) -> PathBuf {
         self.0.join("rollup")
+    }
+
+    /// Online features.
+    pub fn features(&self) -> PathBuf {
+        self.0.join("features")
+    }
+
+    /// What the online model has learned.
+    pub fn learner(&self) -> PathBuf {
+        self.0.join("learner")
     }
 
     /// The admin's key, alone.
@@ -92,14 +108,23 @@ pub async fn start(
     let disk_log = open_log(&config, dir, Arc::clone(&disk), incarnation)?;
     let log: Arc<dyn EventLog> = Arc::clone(&disk_log) as _;
     let rollup = open_rollup(&config, dir, Arc::clone(&disk))?;
-    let pipeline = start_pipeline(&config, dir, disk, &log, &rollup, incarnation)?;
+    let features = open_features(&config, dir, Arc::clone(&disk))?;
+    let (learner, models) = open_learner(&config, dir, Arc::clone(&disk), &log)?;
+    let subscribers: Vec<Box<dyn Subscriber>> = vec![
+        Box::new(RollupSubscriber::new(Arc::clone(&rollup))),
+        Box::new(FeatureSubscriber::new(Arc::clone(&features))),
+        Box::new(learner),
+    ];
+    let pipeline = start_pipeline(&config, dir, disk, &log, subscribers, incarnation)?;
     let fresh_admin_key = ensure_admin_key(&*books, dir, now).await?;
     let catalog = Arc::new(Catalog::default());
     crate::catalog_load::load(
         &catalog,
         books.load_catalog().await.context("books: cannot load the catalog")?,
     )?;
-    let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation)?;
+    let predictor = Predictor::new(features, models);
+    let scorer = Scorer::new(predictor, exploration(&config), incarnation);
+    let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, scorer)?;
     let app = Arc::new(App {
         gate: Gate::new(Arc::clone(&books), config.server.anonymous_requests_per_second),
         body_limits: body::Limits {
@@ -222,12 +247,87 @@ fn open_rollup(
     }
 }
 
+fn open_features(
+    config: &Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+) -> Result<Arc<dyn FeatureStore>> {
+    match config.feature.engine {
+        FeatureEngine::Memory => {
+            let options =
+                reckon_feature::memory::Options { entities_max: config.feature.entities_max };
+            let (store, damage) = Memory::open(disk, &dir.features(), options)
+                .with_context(|| format!("features: {}", dir.features().display()))?;
+            if let Some(damage) = damage {
+                eprintln!("features: {damage}: counters begin anew");
+            }
+            Ok(Arc::new(store))
+        }
+        FeatureEngine::Redis => bail!("feature.engine: redis is not in this build"),
+    }
+}
+
+fn open_learner(
+    config: &Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+    log: &Arc<dyn EventLog>,
+) -> Result<(Learner, Arc<Models>)> {
+    let linear = reckon_rollout::LinearOptions { bits: config.model.bits, ..Default::default() };
+    let options = reckon_rollout::Options {
+        linear,
+        window: config.model.attribution_s * Timestamp::SECOND,
+        pending_bytes_max: config.model.pending_bytes_max,
+        publish_epochs: config.model.publish_epochs,
+        ..Default::default()
+    };
+    let (learner, damage) = Learner::open(disk, &dir.learner(), options, recall(Arc::clone(log)))
+        .with_context(|| format!("learner: {}", dir.learner().display()))?;
+    if let Some(damage) = damage {
+        eprintln!("learner: {damage}: the online model begins anew");
+    }
+    let models = learner.models();
+    Ok((learner, models))
+}
+
+/// Reads the rows that still wait for their label from the log again.
+fn recall(log: Arc<dyn EventLog>) -> reckon_rollout::Recall {
+    Box::new(move |ranges, take| {
+        for (partition, range) in ranges {
+            let mut from = range.start.max(log.range(*partition).start);
+            while from < range.end {
+                let chunk = log.read(*partition, from, RECALL_BYTES)?;
+                if chunk.entries.is_empty() {
+                    break;
+                }
+                for entry in chunk.entries.iter().take_while(|entry| entry.offset < range.end) {
+                    let bytes = &chunk.bytes[entry.bytes.clone()];
+                    if peek(bytes)?.kind_code == Kind::Prediction.code() {
+                        let position = Position { partition: *partition, offset: entry.offset };
+                        take(position, &Record::decode(bytes)?.0);
+                    }
+                }
+                from = chunk.next;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn exploration(config: &Config) -> Exploration {
+    Exploration {
+        draws: config.explore.draws,
+        floor: config.explore.floor,
+        width: config.explore.width,
+    }
+}
+
 fn start_pipeline(
     config: &Config,
     dir: &DataDir,
     disk: Arc<dyn Disk>,
     log: &Arc<dyn EventLog>,
-    rollup: &Arc<dyn RollupStore>,
+    subscribers: Vec<Box<dyn Subscriber>>,
     generation: u32,
 ) -> Result<Running> {
     let options = reckon_pipeline::Options {
@@ -237,8 +337,6 @@ fn start_pipeline(
         checkpoint_epochs: config.counter.checkpoint_epochs,
         ..Default::default()
     };
-    let subscribers: Vec<Box<dyn Subscriber>> =
-        vec![Box::new(RollupSubscriber::new(Arc::clone(rollup)))];
     let pipeline =
         Pipeline::open(Arc::clone(log), disk, &dir.count(), options, generation, subscribers)
             .with_context(|| format!("counting: {}", dir.count().display()))?;
@@ -277,6 +375,7 @@ fn edge(
     catalog: Arc<Catalog>,
     log: Arc<dyn EventLog>,
     incarnation: u32,
+    scorer: Scorer,
 ) -> Result<Edge> {
     let robots = Some(config.rules.robots_file.as_str()).filter(|file| !file.is_empty());
     let meters = Arc::new(Meters::default());
@@ -288,6 +387,7 @@ fn edge(
         agents: Agents::load(robots.map(Path::new))?,
         log,
         spool: Arc::new(Spool::new(config.click.spool_events_max, Arc::clone(&meters))),
+        scorer,
         policy: policy(config),
         meters,
     })

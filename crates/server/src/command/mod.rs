@@ -6,6 +6,7 @@ pub mod day;
 pub mod demo;
 pub mod replay;
 pub mod serve;
+pub mod simulate;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve),
         Command::Demo(demo) => demo::run(&demo),
+        Command::Simulate(simulate) => {
+            simulate::run(&simulate, std::env::var("RECKON_API_KEY").ok())
+        }
         Command::Verify(verify) => verify::run(&verify),
         Command::Replay(replay) => replay::run(&replay, std::env::var("RECKON_API_KEY").ok()),
         Command::Bench(bench) => match bench.what {

@@ -26,7 +26,9 @@ pub use click::{Landing, Redirect, click, pixel};
 pub use incoming::{Consent, Text};
 pub use judge::{Source, Thresholds, Visitor};
 pub use query::{Query, parameter};
-pub use serve::{AdRequest, ServedAd, serve};
+pub use serve::{
+    Asker, CANDIDATES_MAX, Offer, Scored, Scorer, ServedAd, eligible, offer, score, serve,
+};
 pub use spool::Spool;
 
 use crate::catalog::Catalog;
@@ -84,6 +86,8 @@ pub struct Edge {
     pub log: Arc<dyn EventLog>,
     /// Where clicks wait for a broken log.
     pub spool: Arc<Spool>,
+    /// Scores, and logs the rows.
+    pub scorer: Scorer,
     /// What the configuration allows.
     pub policy: Policy,
     /// What became of events.

@@ -1,84 +1,327 @@
-//! `POST /v1/ads/serve` in its first form: the eligible ads of a placement, the next in turn first,
-//! each with a token for the click it may get.
+//! From scores to tokens: the ads a page is to show, and the candidates an exchange asks about.
+//!
+//! Whatever gets a token was scored, and the row it was scored with goes into the log before the
+//! answer goes out. Rows are for learning: where the log is busy they are dropped, and counted as
+//! dropped; nothing waits for them.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 use rand::Rng;
-use reckon_event::{Claims, Pseudonym, TenantId, Timestamp, Token};
+use reckon_event::{
+    Claims, Kind, Pseudonym, Record, Slot, Stream, TenantId, Timestamp, Token, prediction_id,
+};
+use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
+use reckon_predict::{
+    Candidate, Chosen, Exploration, Predictor, Request, Scores, Value, best, choose,
+};
 
 use super::judge::slot_of;
 use super::{Edge, Visitor};
 use crate::catalog::{Ad, Audience, Campaign};
 
-/// An ad request, checked.
+/// The most candidates of one request.
+pub const CANDIDATES_MAX: usize = 1_000;
+/// Appends of rows that may wait for the disk at once; beyond it rows are dropped.
+const ROWS_WAITING_MAX: usize = 1_024;
+
+/// Who asks, and what is known of the moment.
 #[derive(Clone, Copy, Debug)]
-pub struct AdRequest<'a> {
+pub struct Asker<'a> {
     /// Whose ads.
     pub tenant: TenantId,
-    /// Who asks.
+    /// Who asks; empty where that is not known.
     pub user_id: &'a str,
-    /// Where, from where, on what.
-    pub audience: Audience<'a>,
-    /// How many at the most.
-    pub count: usize,
-    /// Consent flags of the user.
-    pub consent: u8,
+    /// What else is known, in the order of the names.
+    pub context: &'a [(&'a str, Value<'a>)],
+    /// Where on the page; empty where that is not known.
+    pub placement: &'a str,
+    /// Consent flags of the user; `None` where the request says nothing of it.
+    pub consent: Option<u8>,
 }
 
-/// One ad to show.
+/// An ad with its campaign.
+pub type Offer = (Arc<Ad>, Arc<Campaign>);
+
+/// One ad to show, or to offer to an exchange.
 #[derive(Debug)]
 pub struct ServedAd {
-    /// The ad.
-    pub ad: std::sync::Arc<Ad>,
-    /// Its campaign.
-    pub campaign: std::sync::Arc<Campaign>,
+    /// Its index among the candidates.
+    pub index: usize,
     /// What a click on it must bring.
     pub token: Token,
-    /// Where on the page, from 1.
+    /// Where on the page, from 1; 0 where that is not known.
     pub position: u16,
+    /// The probability with which it was chosen for its place.
+    pub propensity: f32,
+    /// It is there to be tried.
+    pub explored: bool,
 }
 
-/// Chooses and mints. Fewer than `count` where fewer are eligible.
-pub fn serve(edge: &Edge, visitor: &Visitor<'_>, request: &AdRequest<'_>) -> Vec<ServedAd> {
-    let user = match request.user_id {
+/// What makes predictions.
+pub struct Scorer {
+    /// Scores candidates.
+    pub predictor: Predictor,
+    /// How to explore.
+    pub exploration: Exploration,
+    /// The high bits of prediction ids: the lease of this start.
+    incarnation: u32,
+    requests: AtomicU64,
+    waiting: Mutex<VecDeque<Receipt>>,
+    /// Requests scored.
+    pub scored: AtomicU64,
+    /// Candidates scored.
+    pub candidates: AtomicU64,
+    /// Requests answered without counters.
+    pub degraded: AtomicU64,
+    /// Rows handed to the log.
+    pub rows_logged: AtomicU64,
+    /// Rows dropped because the log was busy.
+    pub rows_dropped: AtomicU64,
+}
+
+impl Scorer {
+    /// A scorer of a freshly leased incarnation.
+    pub fn new(predictor: Predictor, exploration: Exploration, incarnation: u32) -> Self {
+        Scorer {
+            predictor,
+            exploration,
+            incarnation,
+            requests: AtomicU64::new(1),
+            waiting: Mutex::default(),
+            scored: AtomicU64::new(0),
+            candidates: AtomicU64::new(0),
+            degraded: AtomicU64::new(0),
+            rows_logged: AtomicU64::new(0),
+            rows_dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// A request's number, never given twice: 22 bits of incarnation, 32 of count.
+    fn next_request(&self) -> u64 {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff;
+        (u64::from(self.incarnation) & 0x3f_ffff) << 32 | count
+    }
+
+    /// Gives rows to the log and does not wait: they stand before whatever refers to them, because
+    /// appends keep their order.
+    fn log_rows(&self, log: &dyn EventLog, slot: Slot, records: &[Vec<u8>], rows: u64) {
+        let mut waiting = self.waiting.lock();
+        while waiting.front().is_some_and(|receipt| receipt.outcome().is_some()) {
+            waiting.pop_front();
+        }
+        if waiting.len() >= ROWS_WAITING_MAX {
+            self.rows_dropped.fetch_add(rows, Ordering::Relaxed);
+            return;
+        }
+        let count = u32::try_from(records.len()).expect("at most 1,000 candidates");
+        let receipt = log.append(partition_of(slot, log.partitions()), &records.concat(), count);
+        match receipt.outcome() {
+            Some(Outcome::NotWritten(_)) => self.rows_dropped.fetch_add(rows, Ordering::Relaxed),
+            _ => self.rows_logged.fetch_add(rows, Ordering::Relaxed),
+        };
+        waiting.push_back(receipt);
+    }
+}
+
+/// A scored request, and who it is for.
+pub struct Scored {
+    /// The scores, in the order of the candidates.
+    pub scores: Scores,
+    candidates: Vec<Candidate>,
+    user: Pseudonym,
+    slot: Slot,
+}
+
+/// Scores offers for an asker.
+pub async fn score(
+    edge: &Edge,
+    visitor: &Visitor<'_>,
+    asker: &Asker<'_>,
+    offers: &[Offer],
+) -> Scored {
+    let user = match asker.user_id {
         "" => Pseudonym::NONE,
-        user_id => edge.secrets.pseudonyms.pseudonym(request.tenant, user_id),
+        user_id => edge.secrets.pseudonyms.pseudonym(asker.tenant, user_id),
     };
+    // Who has refused is scored as nobody in particular.
+    let known = if asker.consent == Some(0) { Pseudonym::NONE } else { user };
+    let request = Request {
+        tenant: asker.tenant,
+        user: known,
+        now: visitor.received,
+        placement: asker.placement,
+        context: asker.context,
+    };
+    let candidates: Vec<Candidate> = offers.iter().map(candidate).collect();
+    let scores = edge.scorer.predictor.score(&request, &candidates).await;
+    edge.scorer.scored.fetch_add(1, Ordering::Relaxed);
+    edge.scorer.candidates.fetch_add(candidates.len() as u64, Ordering::Relaxed);
+    edge.scorer.degraded.fetch_add(u64::from(scores.degraded), Ordering::Relaxed);
     let ip_tag = super::click::tag_of(&edge.secrets.tags, visitor);
     let agent_key =
         if visitor.agent.is_empty() { 0 } else { reckon_event::name_key(visitor.agent) };
-    let slot = slot_of(user, "", "", ip_tag, agent_key);
-    let chosen = edge.catalog.rotate(request.tenant, request.audience, request.count);
+    Scored { scores, candidates, user, slot: slot_of(user, "", "", ip_tag, agent_key) }
+}
+
+fn candidate((ad, campaign): &Offer) -> Candidate {
+    let key = |text: &Option<Box<str>>| text.as_deref().map_or(0, reckon_event::name_key);
+    Candidate {
+        ad: ad.key,
+        campaign: campaign.key,
+        category: key(&ad.category),
+        size: key(&ad.creative_size),
+    }
+}
+
+/// Chooses up to `count` ads by probability times price, with exploration, and mints their tokens.
+pub fn serve(
+    edge: &Edge,
+    visitor: &Visitor<'_>,
+    asker: &Asker<'_>,
+    offers: &[Offer],
+    scored: &Scored,
+    count: usize,
+) -> Vec<ServedAd> {
+    let prices: Vec<_> =
+        offers.iter().map(|(_, campaign)| campaign.price_at(visitor.received)).collect();
+    let seed = rand::random();
+    let chosen = choose(&scored.scores, &prices, count, &edge.scorer.exploration, seed);
+    let placed: Vec<Placed> = chosen
+        .iter()
+        .zip(1..)
+        .map(|(&Chosen { index, propensity, explored }, position)| Placed {
+            index,
+            position,
+            propensity,
+            explored,
+        })
+        .collect();
+    mint(edge, visitor, asker, offers, scored, &placed)
+}
+
+/// Mints tokens for the `count` candidates that are worth most. Where and with which probability each
+/// is shown is the caller's decision, told in `positions` and `propensities` or not at all.
+pub fn offer(
+    edge: &Edge,
+    visitor: &Visitor<'_>,
+    asker: &Asker<'_>,
+    offers: &[Offer],
+    scored: &Scored,
+    count: usize,
+    told: impl Fn(usize) -> (Option<u16>, Option<f32>),
+) -> Vec<ServedAd> {
+    let prices: Vec<_> =
+        offers.iter().map(|(_, campaign)| campaign.price_at(visitor.received)).collect();
+    let placed: Vec<Placed> = best(&scored.scores, &prices, count)
+        .into_iter()
+        .map(|index| {
+            let (position, propensity) = told(index);
+            Placed {
+                index,
+                position: position.unwrap_or(0),
+                propensity: propensity.unwrap_or(1.0),
+                explored: false,
+            }
+        })
+        .collect();
+    mint(edge, visitor, asker, offers, scored, &placed)
+}
+
+/// A candidate that gets a token.
+struct Placed {
+    index: usize,
+    position: u16,
+    propensity: f32,
+    explored: bool,
+}
+
+fn mint(
+    edge: &Edge,
+    visitor: &Visitor<'_>,
+    asker: &Asker<'_>,
+    offers: &[Offer],
+    scored: &Scored,
+    placed: &[Placed],
+) -> Vec<ServedAd> {
+    if placed.is_empty() {
+        return Vec::new();
+    }
+    let request = edge.scorer.next_request();
+    log_rows(edge, visitor, asker, scored, request, placed);
     let mut random = rand::rng();
-    let mut served = Vec::with_capacity(chosen.len());
-    for (at, (ad, campaign)) in chosen.into_iter().enumerate() {
-        let Some(impression) = edge.minter.mint(slot, visitor.received) else {
+    let mut served = Vec::with_capacity(placed.len());
+    for one in placed {
+        let Some(impression) = edge.minter.mint(scored.slot, visitor.received) else {
             break;
         };
-        let position = u16::try_from(at + 1).expect("at most 100 are served");
+        let (ad, campaign) = &offers[one.index];
+        let index = u16::try_from(one.index).expect("at most 1,000 candidates");
         let claims = Claims {
-            tenant: request.tenant,
+            tenant: asker.tenant,
             impression,
             ad_key: ad.key,
             campaign_key: ad.campaign_key,
             price: campaign.price_at(visitor.received),
             currency: campaign.currency,
-            user,
+            user: scored.user,
             issued_at: visitor.received,
             expires_at: expiry(edge, visitor.received),
             model_version: 0,
-            delta_version: 0,
-            prediction_id: 0,
+            delta_version: scored.scores.online.version,
+            prediction_id: prediction_id(request, index),
             arm: 0,
-            propensity: 1.0,
-            position,
-            explored: false,
-            consent: request.consent,
+            propensity: one.propensity,
+            position: one.position,
+            explored: one.explored,
+            consent: asker.consent.unwrap_or(0),
         };
         let token = edge.secrets.ring.seal(&claims, random.random());
-        served.push(ServedAd { ad, campaign, token, position });
+        let Placed { index, position, propensity, explored } = *one;
+        served.push(ServedAd { index, token, position, propensity, explored });
     }
     served
 }
 
+fn log_rows(
+    edge: &Edge,
+    visitor: &Visitor<'_>,
+    asker: &Asker<'_>,
+    scored: &Scored,
+    request: u64,
+    placed: &[Placed],
+) {
+    let minted: Vec<(usize, f32)> = placed.iter().map(|one| (one.index, one.propensity)).collect();
+    let parts = scored.scores.rows(request, &scored.candidates, &minted);
+    let records: Vec<Vec<u8>> = parts
+        .iter()
+        .map(|rows| {
+            let mut payload = Vec::with_capacity(rows.encoded_bytes());
+            rows.encode(&mut payload);
+            let record = Record {
+                stream: Stream::Predictions,
+                tenant: asker.tenant,
+                user: scored.user,
+                consent: asker.consent.unwrap_or(0),
+                payload: &payload,
+                ..Record::new(Kind::Prediction, scored.slot, visitor.received)
+            };
+            let mut bytes = Vec::with_capacity(payload.len() + 192);
+            record.encode(&mut bytes);
+            bytes
+        })
+        .collect();
+    edge.scorer.log_rows(&*edge.log, scored.slot, &records, placed.len() as u64);
+}
+
 fn expiry(edge: &Edge, now: Timestamp) -> Timestamp {
     now.plus(edge.policy.expiry_us)
+}
+
+/// The ads that may be shown to an audience, at most [`CANDIDATES_MAX`] of them, another stretch of a
+/// longer catalog each time.
+pub fn eligible(edge: &Edge, tenant: TenantId, audience: Audience<'_>) -> Vec<Offer> {
+    edge.catalog.rotate(tenant, audience, CANDIDATES_MAX)
 }

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use reckon_event::Kind;
+use reckon_event::{Kind, Timestamp};
 
 use super::problem::Problem;
 use crate::app::App;
@@ -17,6 +17,12 @@ use crate::edge::{self, Query, Redirect, Visitor};
 
 /// Says that the answer does not acknowledge the event.
 pub const DEGRADED: HeaderName = HeaderName::from_static("reckon-degraded");
+
+/// When the server received the request, as it stands on the record; where the clock is scaled only.
+pub const RECEIVED: HeaderName = HeaderName::from_static("reckon-received");
+
+/// How the server's clock runs, in the words of `--clock`; where it is scaled only.
+pub const CLOCK: HeaderName = HeaderName::from_static("reckon-clock");
 
 /// A transparent GIF of one pixel.
 const PIXEL: &[u8] = &[
@@ -53,16 +59,20 @@ pub async fn answer(
     }
     match kind {
         Kind::Click => click(app, &visitor, &query).await,
-        kind => Ok(pixel(edge::pixel(&app.edge, kind, &visitor, &query).await)),
+        kind => {
+            let logged = edge::pixel(&app.edge, kind, &visitor, &query).await;
+            Ok(pixel(app, &visitor, logged))
+        }
     }
 }
 
 async fn click(app: &App, visitor: &Visitor<'_>, query: &Query<'_>) -> Result<Response, Problem> {
     let landing = edge::click(&app.edge, visitor, query).await;
     let Redirect::To(url) = landing.redirect else {
-        return Err(Problem::not_found(
-            "adId: no such ad is registered, and imp holds no valid token",
-        ));
+        let detail = "adId: no such ad is registered, and imp holds no valid token";
+        let mut headers = HeaderMap::new();
+        finish(app, visitor, &mut headers, landing.logged);
+        return Err(Problem { headers: Some(Box::new(headers)), ..Problem::not_found(detail) });
     };
     let location = HeaderValue::try_from(url)
         .map_err(|_| Problem::internal("the registered URL cannot stand in a header"))?;
@@ -70,23 +80,37 @@ async fn click(app: &App, visitor: &Visitor<'_>, query: &Query<'_>) -> Result<Re
     *response.status_mut() = StatusCode::FOUND;
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location);
-    finish(headers, landing.logged);
+    finish(app, visitor, headers, landing.logged);
     Ok(response)
 }
 
-fn pixel(logged: bool) -> Response {
+fn pixel(app: &App, visitor: &Visitor<'_>, logged: bool) -> Response {
     let mut response = Response::new(Body::from(Bytes::from_static(PIXEL)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/gif"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    finish(headers, logged);
+    finish(app, visitor, headers, logged);
     response
 }
 
-fn finish(headers: &mut HeaderMap, logged: bool) {
+fn finish(app: &App, visitor: &Visitor<'_>, headers: &mut HeaderMap, logged: bool) {
+    stamp(app, visitor.received, headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !logged {
         headers.insert(DEGRADED, HeaderValue::from_static("unlogged"));
+    }
+}
+
+/// Tells when the server received a request, where its clock is scaled: who watches the wall cannot
+/// know in which second or hour of such a clock an event has fallen.
+pub fn stamp(app: &App, received: Timestamp, headers: &mut HeaderMap) {
+    let factor = app.edge.clock.factor();
+    if factor == 1 {
+        return;
+    }
+    for (name, text) in [(RECEIVED, format!("{received:.6}")), (CLOCK, format!("scaled:{factor}"))]
+    {
+        headers.insert(name, HeaderValue::try_from(text).expect("times and numbers are ASCII"));
     }
 }
 

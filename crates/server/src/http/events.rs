@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -12,10 +13,10 @@ use reckon_books::KeyKind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::door::visitor;
+use super::door::{stamp, visitor};
 use super::{Peer, Problem, body};
 use crate::app::App;
-use crate::edge::{self, Authority, BatchAnswer, BatchError, Source};
+use crate::edge::{self, Authority, BatchAnswer, BatchError, Source, Visitor};
 
 /// The routes.
 pub fn routes() -> Router<Arc<App>> {
@@ -42,10 +43,12 @@ fn allow_origin(headers: &mut HeaderMap) {
 
 async fn events(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    Extension(Peer(peer)): Extension<Peer>,
     request: Request,
 ) -> Response {
-    let mut response = match take(&app, peer, request).await {
+    let (head, body) = request.into_parts();
+    let visitor = visitor(&app, &head.headers, &Method::GET, peer);
+    let mut response = match take(&app, &head, &visitor, body).await {
         Ok(answer) => {
             let status = if answer.accepted == 0 {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -57,12 +60,16 @@ async fn events(
         Err(problem) => problem.into_response(),
     };
     allow_origin(response.headers_mut());
+    stamp(&app, visitor.received, response.headers_mut());
     response
 }
 
-async fn take(app: &App, Peer(peer): Peer, request: Request<Body>) -> Result<BatchAnswer, Problem> {
-    let (head, body) = request.into_parts();
-    let visitor = visitor(app, &head.headers, &Method::GET, peer);
+async fn take(
+    app: &App,
+    head: &Parts,
+    visitor: &Visitor<'_>,
+    body: Body,
+) -> Result<BatchAnswer, Problem> {
     let bytes = body::read(&head.headers, body, &app.body_limits).await?;
     let is_lines = is_ndjson(&head.headers);
     let wrapped = if is_lines { None } else { Wrapped::of(&bytes) };
@@ -82,7 +89,7 @@ async fn take(app: &App, Peer(peer): Peer, request: Request<Body>) -> Result<Bat
     let events = wrapped
         .and_then(|wrapped| wrapped.events)
         .map_or(bytes.clone(), |events| Bytes::copy_from_slice(events.get().as_bytes()));
-    let answer = edge::ingest(&app.edge, authority.as_ref(), &visitor, &events, is_lines).await;
+    let answer = edge::ingest(&app.edge, authority.as_ref(), visitor, &events, is_lines).await;
     let answer = answer.map_err(|error| problem_of(error, app))?;
     if answer.accepted == 0 && authority.is_none() {
         return Err(Problem::unauthenticated(

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod body;
 pub mod catalog;
 pub mod console;
+pub mod context;
 pub mod door;
 pub mod events;
 pub mod health;
@@ -11,8 +12,10 @@ pub mod keys;
 pub mod listen;
 pub mod live;
 pub mod metrics;
+pub mod models;
 pub mod openapi;
 pub mod parameters;
+pub mod predict;
 pub mod problem;
 pub mod replay;
 pub mod scrape;
@@ -44,6 +47,8 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(events::routes())
         .merge(serve::routes())
+        .merge(predict::routes())
+        .merge(models::routes())
         .merge(catalog::routes())
         .merge(keys::routes())
         .merge(metrics::routes())

@@ -4,7 +4,7 @@
 //! request's id. Whatever error the framework makes by itself is rendered the same way.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reckon_books::ErrorKind;
 use serde_json::json;
@@ -20,12 +20,15 @@ pub struct Problem {
     pub retry_after_s: Option<u32>,
     /// For a batch: what is wrong with which of its items.
     pub errors: Vec<serde_json::Value>,
+    /// What stands in the answer's head beyond what every problem has.
+    pub headers: Option<Box<HeaderMap>>,
 }
 
 impl Problem {
     /// An error of this status.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Problem { status, detail: detail.into(), retry_after_s: None, errors: Vec::new() }
+        let detail = detail.into();
+        Problem { status, detail, retry_after_s: None, errors: Vec::new(), headers: None }
     }
 
     /// 400: the request is malformed.
@@ -98,6 +101,7 @@ impl Problem {
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        headers.extend(self.headers.iter().flat_map(|more| (**more).clone()));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -75,6 +75,7 @@ fn scrape(app: &App, Started(started): Started) -> Result<Response, Problem> {
     counting(&mut page, &snapshot);
     log(&mut page, app, &snapshot);
     edge(&mut page, app);
+    model(&mut page, app);
     process(&mut page, started);
     let mut text = String::with_capacity(8_192);
     text::encode(&mut text, &page.registry)
@@ -195,6 +196,32 @@ fn edge(page: &mut Page, app: &App) {
     let waiting = app.edge.spool.waiting_count() as u64;
     page.gauge("spool_waiting", "Clicks that wait for the log to come back", waiting);
     page.gauge("ready", "1 when everything works", app.not_ready().is_empty().into());
+}
+
+fn model(page: &mut Page, app: &App) {
+    let scorer = &app.edge.scorer;
+    let models = scorer.predictor.models();
+    let (online, report) = (models.online(), models.report());
+    page.counter("predict_requests", "Requests scored", scorer.scored.load(Relaxed));
+    page.counter("predictions", "Candidates scored", scorer.candidates.load(Relaxed));
+    let help = "Requests scored without counters";
+    page.counter("predict_degraded", help, scorer.degraded.load(Relaxed));
+    let help = "Served rows handed to the log";
+    page.counter("rows_logged", help, scorer.rows_logged.load(Relaxed));
+    let help = "Served rows dropped because the log was busy";
+    page.counter("rows_dropped", help, scorer.rows_dropped.load(Relaxed));
+    page.gauge("rows_pending", "Served rows that wait for their label", report.pending_rows);
+    let help = "Rows let go of before their time, for want of room";
+    page.counter("rows_let_go", help, report.dropped_rows);
+    let help = "Impressions and clicks whose row was not there";
+    page.counter("rows_orphaned", help, report.orphans);
+    page.gauge("model_version", "The snapshot of the online model", online.version.into());
+    page.counter("model_rows_trained", "Rows the online model has learned", online.rows);
+    page.counter("model_clicks_trained", "Clicks among them", online.clicks);
+    if online.at > Timestamp::MIN {
+        let age = app.edge.clock.now().since(online.at).max(0) as f64 / 1e6;
+        page.seconds("model_age", "Age of the last record the online model has seen", age);
+    }
 }
 
 fn process(page: &mut Page, started: Instant) {

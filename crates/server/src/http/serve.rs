@@ -1,5 +1,5 @@
-//! `POST /v1/ads/serve`: which ads to show, each with the URLs that its impression, view and click
-//! are told at.
+//! `POST /v1/ads/serve`: which ads to show, by probability of a click times price, each with the URLs
+//! that its impression, view and click are told at.
 
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use reckon_books::Scopes;
 use reckon_event::valid_name;
 use serde::{Deserialize, Serialize};
 
-use super::door::visitor;
+use super::context::Context;
+use super::door::{stamp, visitor};
 use super::{Peer, Problem, body, parse_json};
 use crate::app::App;
 use crate::catalog::Audience;
-use crate::edge::{self, AdRequest, Consent, ServedAd, device_of};
+use crate::edge::{self, Asker, Consent, ServedAd, device_of};
 
 /// The most ads of one request.
 const COUNT_MAX: usize = 100;
@@ -37,7 +38,7 @@ struct Asked {
     #[serde(default = "one")]
     count: usize,
     #[serde(default)]
-    consent: Consent,
+    consent: Option<Consent>,
     #[serde(default)]
     request_id: Option<String>,
 }
@@ -46,23 +47,12 @@ fn one() -> usize {
     1
 }
 
-/// What is known of the page and its reader; more may stand in it than is used.
-#[derive(Debug, Default, Deserialize)]
-struct Context {
-    #[serde(default)]
-    geo: Option<String>,
-    #[serde(default)]
-    region: Option<String>,
-    #[serde(default)]
-    device: Option<String>,
-    #[serde(default)]
-    device_type: Option<String>,
-}
-
 /// The answer.
 #[derive(Debug, Serialize)]
 struct Served {
     ads: Vec<Shown>,
+    model_version: String,
+    degraded: bool,
     request_id: String,
 }
 
@@ -77,6 +67,12 @@ struct Shown {
     impression_url: String,
     view_url: String,
     click_url: String,
+    /// Calibrated, at place 1.
+    p_click: f32,
+    /// Calibrated, at the place it is served at.
+    p_click_here: f32,
+    propensity: f32,
+    explored: bool,
 }
 
 /// What is to be drawn.
@@ -90,30 +86,50 @@ async fn serve(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
     request: Request,
-) -> Result<Json<Served>, Problem> {
+) -> Result<(HeaderMap, Json<Served>), Problem> {
     let (head, body) = request.into_parts();
     let holder = app.gate.require(&head.headers, Scopes::PREDICT).await?;
     let bytes = body::read(&head.headers, body, &app.body_limits).await?;
     let asked: Asked = parse_json(&bytes)?;
     check(&asked)?;
     let visitor = visitor(&app, &head.headers, &Method::GET, peer);
-    let region =
-        asked.context.region.as_deref().or(asked.context.geo.as_deref()).unwrap_or_default();
-    let device = asked.context.device_type.as_deref().or(asked.context.device.as_deref());
+    let region = asked.context.dimension(&["region", "geo"])?.unwrap_or_default();
+    let device = asked.context.dimension(&["device_type", "device"])?;
     let device = device.unwrap_or_else(|| device_of(visitor.agent));
     let audience = Audience { placement: &asked.placement, region, device };
-    let request = AdRequest {
+    let context = asked.context.values()?;
+    let asker = Asker {
         tenant: holder.tenant(),
         user_id: asked.user_id.as_deref().unwrap_or_default(),
-        audience,
-        count: asked.count,
-        consent: asked.consent.0,
+        context: &context,
+        placement: &asked.placement,
+        consent: asked.consent.map(|consent| consent.0),
     };
+    let offers = edge::eligible(&app.edge, asker.tenant, audience);
+    let scored = edge::score(&app.edge, &visitor, &asker, &offers).await;
+    let served = edge::serve(&app.edge, &visitor, &asker, &offers, &scored, asked.count);
     let base = base_url(&app, &head.headers);
-    let ads = edge::serve(&app.edge, &visitor, &request);
-    let ads = ads.iter().map(|served| shown(served, &base, audience)).collect();
-    let request_id = asked.request_id.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
-    Ok(Json(Served { ads, request_id }))
+    let ads =
+        served.iter().map(|one| shown(one, &offers[one.index], &scored, &base, audience)).collect();
+    let answer = Served {
+        ads,
+        model_version: model_version(&scored),
+        degraded: scored.scores.degraded,
+        request_id: asked.request_id.clone().unwrap_or_else(new_request_id),
+    };
+    let mut headers = HeaderMap::new();
+    stamp(&app, visitor.received, &mut headers);
+    Ok((headers, Json(answer)))
+}
+
+/// A request's id where the client gave none.
+pub fn new_request_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// The name of the model that scored.
+pub fn model_version(scored: &edge::Scored) -> String {
+    super::models::version_name(scored.scores.online.version)
 }
 
 fn check(asked: &Asked) -> Result<(), Problem> {
@@ -123,14 +139,7 @@ fn check(asked: &Asked) -> Result<(), Problem> {
     if !(1..=COUNT_MAX).contains(&asked.count) {
         return Err(wrong("count", &format!("must be 1 to {COUNT_MAX}")));
     }
-    let optional = [
-        ("user_id", &asked.user_id),
-        ("context.geo", &asked.context.geo),
-        ("context.region", &asked.context.region),
-        ("context.device", &asked.context.device),
-        ("context.device_type", &asked.context.device_type),
-        ("request_id", &asked.request_id),
-    ];
+    let optional = [("user_id", &asked.user_id), ("request_id", &asked.request_id)];
     valid_name(&asked.placement).map_err(|error| wrong("placement", &error))?;
     for (field, text) in optional {
         if let Some(text) = text {
@@ -141,7 +150,7 @@ fn check(asked: &Asked) -> Result<(), Problem> {
 }
 
 /// The address users reach this server at.
-fn base_url(app: &App, headers: &HeaderMap) -> String {
+pub fn base_url(app: &App, headers: &HeaderMap) -> String {
     let configured = app.config.server.public_url.trim_end_matches('/');
     if !configured.is_empty() {
         return configured.to_owned();
@@ -151,8 +160,43 @@ fn base_url(app: &App, headers: &HeaderMap) -> String {
     format!("http://{host}")
 }
 
-fn shown(served: &ServedAd, base: &str, audience: Audience<'_>) -> Shown {
+fn shown(
+    served: &ServedAd,
+    (ad, campaign): &edge::Offer,
+    scored: &edge::Scored,
+    base: &str,
+    audience: Audience<'_>,
+) -> Shown {
     let token = served.token.as_str();
+    let position = served.position;
+    let tail = hints(audience);
+    Shown {
+        ad_id: ad.ad_id.to_string(),
+        campaign_id: campaign.campaign_id.to_string(),
+        position,
+        creative: Creative {
+            size: ad.creative_size.as_deref().map(str::to_owned),
+            category: ad.category.as_deref().map(str::to_owned),
+        },
+        impression: token.to_owned(),
+        impression_url: format!("{base}/v1/impression?imp={token}&pos={position}{tail}"),
+        view_url: format!("{base}/v1/view?imp={token}&pos={position}{tail}"),
+        click_url: click_url(base, &ad.ad_id, token, audience),
+        p_click: scored.scores.candidates[served.index].probability,
+        p_click_here: scored.scores.probability_at(served.index, position),
+        propensity: served.propensity,
+        explored: served.explored,
+    }
+}
+
+/// Where a click on an ad is told, and answered with its redirect.
+pub fn click_url(base: &str, ad_id: &str, token: &str, audience: Audience<'_>) -> String {
+    let ad_id: String = url::form_urlencoded::byte_serialize(ad_id.as_bytes()).collect();
+    format!("{base}/click?adId={ad_id}&imp={token}{}", hints(audience))
+}
+
+/// What the counts are to know of the moment, as the rest of a URL's query.
+fn hints(audience: Audience<'_>) -> String {
     let mut hints = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in
         [("pl", audience.placement), ("rg", audience.region), ("dv", audience.device)]
@@ -162,20 +206,5 @@ fn shown(served: &ServedAd, base: &str, audience: Audience<'_>) -> Shown {
         }
     }
     let hints = hints.finish();
-    let tail = if hints.is_empty() { String::new() } else { format!("&{hints}") };
-    let ad_id: String = url::form_urlencoded::byte_serialize(served.ad.ad_id.as_bytes()).collect();
-    let position = served.position;
-    Shown {
-        ad_id: served.ad.ad_id.to_string(),
-        campaign_id: served.campaign.campaign_id.to_string(),
-        position,
-        creative: Creative {
-            size: served.ad.creative_size.as_deref().map(str::to_owned),
-            category: served.ad.category.as_deref().map(str::to_owned),
-        },
-        impression: token.to_owned(),
-        impression_url: format!("{base}/v1/impression?imp={token}&pos={position}{tail}"),
-        view_url: format!("{base}/v1/view?imp={token}&pos={position}{tail}"),
-        click_url: format!("{base}/click?adId={ad_id}&imp={token}{tail}"),
-    }
+    if hints.is_empty() { hints } else { format!("&{hints}") }
 }

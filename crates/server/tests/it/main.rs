@@ -14,6 +14,7 @@ mod killed_under_load;
 mod live;
 mod metrics;
 mod openapi;
+mod predict;
 mod problems;
 mod process;
 mod replay;

@@ -326,10 +326,17 @@ fn every_example_is_of_its_schema() {
 async fn every_example_is_taken_and_answered_as_described() {
     let house = House::new().await;
     let described = Described::read();
-    let advertisers =
-        ["/v1/advertisers", "/v1/campaigns", "/v1/ads", "/v1/events", "/v1/ads/serve", "/v1/keys"];
+    let posted = [
+        "/v1/advertisers",
+        "/v1/campaigns",
+        "/v1/ads",
+        "/v1/events",
+        "/v1/ads/serve",
+        "/api/predict",
+        "/v1/keys",
+    ];
     let mut sent = 0;
-    for (path, method) in advertisers.map(|path| (path, "post")).into_iter().chain([
+    for (path, method) in posted.map(|path| (path, "post")).into_iter().chain([
         ("/v1/advertisers/{id}", "patch"),
         ("/v1/campaigns/{id}", "patch"),
         ("/v1/ads/{id}", "patch"),
@@ -348,7 +355,7 @@ async fn every_example_is_taken_and_answered_as_described() {
             sent += 1;
         }
     }
-    assert!(sent >= 13, "{sent}");
+    assert!(sent >= 14, "{sent}");
     house.settle().await;
     assert_eq!(
         house
@@ -374,6 +381,7 @@ async fn every_example_is_taken_and_answered_as_described() {
         "/openapi.json",
         "/v1/ads/top",
         "/v1/metrics",
+        "/api/models/active",
     ] {
         let answer = house.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");

@@ -1,0 +1,200 @@
+//! Chooses among candidates so that what is unsure is tried too, and says how likely each choice was.
+//!
+//! Thompson sampling (Chapelle and Li, NIPS 2011): draw each candidate's log odds from what is
+//! believed of them, and rank by what the draw is worth. A small share of rankings is uniform over
+//! all that were eligible, so that every candidate has a known lowest chance at every place.
+//!
+//! # Propensities that are exact
+//!
+//! The chance that a candidate comes first has no formula. It is common to estimate it from extra
+//! draws, which makes the estimate of a rare choice, and so the weight `1 / propensity`, badly wrong.
+//! Instead, the policy is this one: draw `draws` rankings, then show one of them, each with the same
+//! chance. Which is shown is still a fair Thompson draw; and given the rankings, the chance of a
+//! candidate at a place is the share of them that have it there, without any error:
+//!
+//! ```text
+//! propensity = (1 - floor) * (rankings with the candidate at its place) / draws + floor / eligible
+//! ```
+//!
+//! So a mean that is weighted by the inverse of these propensities is right for every candidate.
+//!
+//! # Bounds
+//!
+//! Only the most hopeful candidates are drawn, [`CONTENDERS`] or as many as there are places; the
+//! others can be shown by a uniform ranking alone. The cost is `draws * contenders` normal numbers.
+
+use crate::Random;
+
+/// How many candidates are drawn, where there are not more places.
+pub const CONTENDERS: usize = 64;
+
+/// What is believed of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arm {
+    /// The mean of its log odds.
+    pub logit: f32,
+    /// Their variance; 0 where it is sure.
+    pub variance: f32,
+    /// What its click is worth, 0 or more.
+    pub value: f32,
+}
+
+/// How to explore.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exploration {
+    /// Rankings to draw, at least 1: propensities of drawn rankings are multiples of `1 / draws`.
+    pub draws: u32,
+    /// The share of rankings that are uniform, within [0, 1].
+    pub floor: f32,
+    /// Multiplies each variance; 0 ranks by the means alone.
+    pub width: f32,
+}
+
+impl Default for Exploration {
+    fn default() -> Self {
+        Exploration { draws: 100, floor: 0.01, width: 1.0 }
+    }
+}
+
+/// A chosen candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Which, among those given.
+    pub index: usize,
+    /// How likely it was at its place.
+    pub propensity: f32,
+}
+
+/// Chooses `count` distinct candidates, or all where there are fewer, the best place first.
+/// `probability` turns log odds into a probability: [`crate::sigmoid`], or a calibration.
+///
+/// The same arguments give the same choice. A candidate whose worth is not a number is drawn last.
+///
+/// # Panics
+/// Where `exploration` is out of its bounds.
+pub fn choose(
+    arms: &[Arm],
+    count: usize,
+    exploration: &Exploration,
+    seed: u64,
+    probability: impl Fn(f32) -> f32,
+) -> Vec<Choice> {
+    let Exploration { draws, floor, width } = *exploration;
+    assert!(draws > 0, "at least one ranking is drawn");
+    assert!((0.0..=1.0).contains(&floor), "the floor is a share");
+    assert!(width >= 0.0, "the width is 0 or more");
+    let count = count.min(arms.len());
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut random = Random::new(seed);
+    let mut thompson = Thompson::new(arms, count, width, probability);
+    let is_uniform = random.uniform() < f64::from(floor);
+    let first = thompson.draw(&mut random).to_vec();
+    let shown = if is_uniform { uniform(arms.len(), count, &mut random) } else { first.clone() };
+    let mut hits: Vec<u32> = vec![0; count];
+    count_hits(&mut hits, &shown, &first);
+    for _ in 1..draws {
+        count_hits(&mut hits, &shown, thompson.draw(&mut random));
+    }
+    let least = floor / arms.len() as f32;
+    let propensity = |hits: u32| (1.0 - floor) * hits as f32 / draws as f32 + least;
+    let choice = |(index, hits)| Choice { index, propensity: propensity(hits) };
+    shown.into_iter().zip(hits).map(choice).collect()
+}
+
+fn count_hits(hits: &mut [u32], shown: &[usize], drawn: &[usize]) {
+    for ((hits, shown), drawn) in hits.iter_mut().zip(shown).zip(drawn) {
+        *hits += u32::from(shown == drawn);
+    }
+}
+
+/// The first `count` of a uniform permutation.
+fn uniform(eligible: usize, count: usize, random: &mut Random) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..eligible).collect();
+    for place in 0..count {
+        let other = place + random.below((eligible - place) as u64) as usize;
+        order.swap(place, other);
+    }
+    order.truncate(count);
+    order
+}
+
+/// Draws rankings.
+struct Thompson<P> {
+    contenders: Vec<Contender>,
+    probability: P,
+    count: usize,
+    /// The best of the current draw with their worth, the best first.
+    best: Vec<(f32, usize)>,
+    order: Vec<usize>,
+}
+
+struct Contender {
+    index: usize,
+    logit: f32,
+    deviation: f32,
+    value: f32,
+}
+
+impl<P: Fn(f32) -> f32> Thompson<P> {
+    fn new(arms: &[Arm], count: usize, width: f32, probability: P) -> Self {
+        let contender = |(index, arm): (usize, &Arm)| Contender {
+            index,
+            logit: arm.logit,
+            deviation: (arm.variance * width).max(0.0).sqrt(),
+            value: arm.value,
+        };
+        let mut contenders: Vec<_> = arms.iter().enumerate().map(contender).collect();
+        let bound = count.max(CONTENDERS);
+        if contenders.len() > bound {
+            let hope = |one: &Contender| {
+                let hope = probability(one.logit + 2.0 * one.deviation) * one.value;
+                (orderable(hope), std::cmp::Reverse(one.index))
+            };
+            let by_hope = |a: &Contender, b: &Contender| {
+                let (a, b) = (hope(a), hope(b));
+                b.0.total_cmp(&a.0).then(b.1.cmp(&a.1))
+            };
+            contenders.select_nth_unstable_by(bound - 1, by_hope);
+            contenders.truncate(bound);
+        }
+        Thompson { contenders, probability, count, best: Vec::new(), order: Vec::new() }
+    }
+
+    /// One ranking.
+    fn draw(&mut self, random: &mut Random) -> &[usize] {
+        self.best.clear();
+        for one in &self.contenders {
+            let logit = one.logit + one.deviation * random.normal();
+            let worth = orderable((self.probability)(logit) * one.value);
+            keep_best(&mut self.best, self.count, (worth, one.index));
+        }
+        self.order.clear();
+        self.order.extend(self.best.iter().map(|&(_, index)| index));
+        &self.order
+    }
+}
+
+/// Puts one into the list of the best `count`, where it belongs there.
+fn keep_best(best: &mut Vec<(f32, usize)>, count: usize, one: (f32, usize)) {
+    if best.len() == count {
+        match best.last() {
+            Some(last) if last.0 < one.0 => best.pop(),
+            _ => return,
+        };
+    }
+    let mut place = best.len();
+    while place > 0 && best[place - 1].0 < one.0 {
+        place -= 1;
+    }
+    best.insert(place, one);
+}
+
+/// What is not a number is worth least.
+fn orderable(worth: f32) -> f32 {
+    if worth.is_nan() { f32::NEG_INFINITY } else { worth }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The learner's durable form.
+//!
+//! ```text
+//! magic "RKLM" | version u8 | kind u8 (0 whole, 1 changes) | bits u8 | options 7 x f32 |
+//! bias pull f32, information f32 | blocks u32 | crc32c u32 of all before it | blocks
+//! block: index u32 | which coordinates are set, 256 bits | (pull f32, information f32) each of them |
+//!        crc32c u32 of the block
+//! ```
+//!
+//! Only coordinates that have seen something are written: hashes scatter, so most blocks of a young
+//! model are nearly empty. Changes hold what the coordinates of touched blocks have become, not what
+//! was added, so taking them up twice does no harm.
+
+use super::{BLOCK, BLOCK_BITS, Coordinate, Linear, LinearOptions, UNPUBLISHED, UNSAVED};
+use crate::StateError;
+use crate::frame::{Label, Reader};
+
+const LABEL: Label = Label { magic: *b"RKLM", version: 1, name: "a linear model's state" };
+const WHOLE: u8 = 0;
+const CHANGES: u8 = 1;
+const HEADER_BYTES: usize = 51;
+const MAP_BYTES: usize = BLOCK / 8;
+
+impl Linear {
+    /// Appends everything the model has learned.
+    pub fn encode_state(&self, out: &mut Vec<u8>) {
+        let blocks: Vec<_> =
+            (0..self.touched.len()).filter(|&index| !self.is_empty(index)).collect();
+        self.encode(out, WHOLE, &blocks);
+    }
+
+    /// Appends what the blocks touched since the last call have become. Changes are taken up in their
+    /// order, on a whole state no older than the changes before the first of them.
+    pub fn encode_changes(&mut self, out: &mut Vec<u8>) {
+        let mut blocks = Vec::new();
+        for (index, marks) in self.touched.iter_mut().enumerate() {
+            if *marks & UNSAVED != 0 {
+                *marks &= !UNSAVED;
+                blocks.push(index);
+            }
+        }
+        self.encode(out, CHANGES, &blocks);
+    }
+
+    /// Takes up a whole state.
+    pub fn decode_state(bytes: &[u8]) -> Result<Self, StateError> {
+        let (header, mut reader) = Header::read(bytes)?;
+        if header.kind != WHOLE {
+            return Err(StateError::Field("kind"));
+        }
+        header.options.check().map_err(|error| StateError::Field(error.field))?;
+        let mut model = Linear::new(header.options);
+        model.take_up(&header, &mut reader, bytes.len())?;
+        reader.end()?;
+        Ok(model)
+    }
+
+    /// Takes up changes of [`Linear::encode_changes`]. After an error the model must not be used.
+    pub fn apply_changes(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        let (header, mut reader) = Header::read(bytes)?;
+        if header.kind != CHANGES {
+            return Err(StateError::Field("kind"));
+        }
+        if header.options != self.options {
+            return Err(StateError::OtherModel);
+        }
+        self.take_up(&header, &mut reader, bytes.len())?;
+        reader.end()
+    }
+
+    fn is_empty(&self, block: usize) -> bool {
+        let start = block << BLOCK_BITS;
+        self.table[start..start + BLOCK].iter().all(|one| *one == Coordinate::default())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>, kind: u8, blocks: &[usize]) {
+        let start = out.len();
+        out.extend_from_slice(&LABEL.magic);
+        out.extend_from_slice(&[LABEL.version, kind, self.options.bits]);
+        for number in numbers(&self.options) {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        put_coordinate(out, self.bias);
+        out.extend_from_slice(&number(blocks.len()).to_le_bytes());
+        put_checksum(out, start);
+        for &block in blocks {
+            let start = block << BLOCK_BITS;
+            put_block(out, block, &self.table[start..start + BLOCK]);
+        }
+    }
+
+    fn take_up(
+        &mut self,
+        header: &Header,
+        reader: &mut Reader<'_>,
+        length: usize,
+    ) -> Result<(), StateError> {
+        self.bias = header.bias;
+        for _ in 0..header.blocks {
+            self.take_up_block(reader, length)?;
+        }
+        Ok(())
+    }
+
+    fn take_up_block(&mut self, reader: &mut Reader<'_>, length: usize) -> Result<(), StateError> {
+        let bytes = reader.bytes;
+        let index = reader.u32()? as usize;
+        let map: [u8; MAP_BYTES] = reader.take()?;
+        let set: usize = map.iter().map(|byte| byte.count_ones() as usize).sum();
+        let mut pairs = Reader { bytes: reader.slice(set * 8)? };
+        check(&bytes[..4 + MAP_BYTES + set * 8], reader, length)?;
+        let start = index << BLOCK_BITS;
+        let block = self.table.get_mut(start..start + BLOCK).ok_or(StateError::Field("block"))?;
+        for (place, coordinate) in block.iter_mut().enumerate() {
+            let is_set = map[place / 8] >> (place % 8) & 1 == 1;
+            *coordinate = if is_set { read_coordinate(&mut pairs)? } else { Coordinate::default() };
+        }
+        self.touched[index] |= UNPUBLISHED;
+        Ok(())
+    }
+}
+
+struct Header {
+    kind: u8,
+    options: LinearOptions,
+    bias: Coordinate,
+    blocks: u32,
+}
+
+impl Header {
+    /// The header, and a reader behind it.
+    fn read(bytes: &[u8]) -> Result<(Self, Reader<'_>), StateError> {
+        let mut reader = Reader { bytes };
+        LABEL.check(&mut reader)?;
+        let [kind, bits] = reader.take()?;
+        let mut options = LinearOptions { bits, ..LinearOptions::default() };
+        for option in fields(&mut options) {
+            *option = f32::from_le_bytes(reader.take()?);
+        }
+        let bias: [u8; 8] = reader.take()?;
+        let blocks = reader.u32()?;
+        check(&bytes[..HEADER_BYTES - 4], &mut reader, bytes.len())?;
+        let mut bias = Reader { bytes: &bias };
+        Ok((Header { kind, options, bias: read_coordinate(&mut bias)?, blocks }, reader))
+    }
+}
+
+fn numbers(options: &LinearOptions) -> [f32; 7] {
+    fields(&mut options.clone()).map(|number| *number)
+}
+
+fn fields(options: &mut LinearOptions) -> [&mut f32; 7] {
+    let LinearOptions { bits: _, alpha, beta, l1, l2, bias_alpha, start, precision } = options;
+    [alpha, beta, l1, l2, bias_alpha, start, precision]
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).expect("a table has at most 2^20 blocks")
+}
+
+fn put_block(out: &mut Vec<u8>, index: usize, block: &[Coordinate]) {
+    let start = out.len();
+    out.extend_from_slice(&number(index).to_le_bytes());
+    let map = out.len();
+    out.extend_from_slice(&[0; MAP_BYTES]);
+    for (place, coordinate) in block.iter().enumerate() {
+        if *coordinate != Coordinate::default() {
+            out[map + place / 8] |= 1 << (place % 8);
+            put_coordinate(out, *coordinate);
+        }
+    }
+    put_checksum(out, start);
+}
+
+fn put_coordinate(out: &mut Vec<u8>, coordinate: Coordinate) {
+    out.extend_from_slice(&coordinate.pull.to_le_bytes());
+    out.extend_from_slice(&coordinate.information.to_le_bytes());
+}
+
+fn read_coordinate(reader: &mut Reader<'_>) -> Result<Coordinate, StateError> {
+    let (pull, information) = (reader.f32("pull")?, reader.f32("information")?);
+    if information < 0.0 {
+        return Err(StateError::Field("information"));
+    }
+    Ok(Coordinate { pull, information })
+}
+
+fn put_checksum(out: &mut Vec<u8>, start: usize) {
+    let checksum = crc32c::crc32c(&out[start..]);
+    out.extend_from_slice(&checksum.to_le_bytes());
+}
+
+/// Reads a checksum and compares; `length` is that of the whole, to name the place.
+fn check(bytes: &[u8], reader: &mut Reader<'_>, length: usize) -> Result<(), StateError> {
+    let place = length - reader.bytes.len();
+    let checksum = reader.u32()?;
+    if crc32c::crc32c(bytes) == checksum { Ok(()) } else { Err(StateError::Checksum(place)) }
+}

@@ -1,0 +1,260 @@
+//! The learner against a naive model, the published weights against the learner, and its kept form.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{Random, StateError, log_odds};
+
+/// The paper's algorithm, coordinate by coordinate, in `f64` and without a table.
+struct Naive {
+    options: LinearOptions,
+    sums: BTreeMap<u32, (f64, f64)>,
+}
+
+const BIAS: u32 = u32::MAX;
+
+impl Naive {
+    fn alpha(&self, key: u32) -> f64 {
+        f64::from(if key == BIAS { self.options.bias_alpha } else { self.options.alpha })
+    }
+
+    fn weight(&self, key: u32) -> f64 {
+        let (z, n) = self.sums.get(&key).copied().unwrap_or_default();
+        let (l1, l2) = match key {
+            BIAS => (0.0, 0.0),
+            _ => (f64::from(self.options.l1), f64::from(self.options.l2)),
+        };
+        if z.abs() <= l1 {
+            return 0.0;
+        }
+        -(z - z.signum() * l1) / ((f64::from(self.options.beta) + n.sqrt()) / self.alpha(key) + l2)
+    }
+
+    fn row(&self, row: &[Feature]) -> Vec<(u32, f64)> {
+        let mask = (1 << self.options.bits) - 1;
+        let features = row.iter().map(|feature| (feature.hash & mask, f64::from(feature.value)));
+        features.chain([(BIAS, 1.0)]).collect()
+    }
+
+    fn logit(&self, row: &[Feature]) -> f64 {
+        let start = f64::from(log_odds(self.options.start));
+        start + self.row(row).iter().map(|&(key, x)| self.weight(key) * x).sum::<f64>()
+    }
+
+    fn step(&mut self, row: &[Feature], gradient: f64) {
+        for (key, x) in self.row(row) {
+            let (alpha, weight) = (self.alpha(key), self.weight(key));
+            let (z, n) = self.sums.entry(key).or_default();
+            let g = gradient * x;
+            *z += g - ((*n + g * g).sqrt() - n.sqrt()) / alpha * weight;
+            *n += g * g;
+        }
+    }
+
+    fn learn(&mut self, row: &[Feature], label: bool, weight: f64) {
+        let p = 1.0 / (1.0 + (-self.logit(row)).exp());
+        self.step(row, (p - f64::from(u8::from(label))) * weight);
+    }
+}
+
+fn options() -> LinearOptions {
+    LinearOptions { bits: 12, ..LinearOptions::default() }
+}
+
+/// A row of up to 40 features, now and then with a number; no two of them the same coordinate.
+fn row(random: &mut Random) -> Vec<Feature> {
+    let length = random.below(40) as u32;
+    let feature = |index: u32| {
+        let hash = (random.bits() as u32 & !0xfff) | (index * 100 + random.below(100) as u32);
+        let value = if random.below(4) == 0 { random.normal() } else { 1.0 };
+        Feature { hash, value }
+    };
+    (0..length).map(feature).collect()
+}
+
+/// Learns some hundred rows and a few late clicks.
+fn trained(options: LinearOptions, rows: u32) -> Linear {
+    let mut model = Linear::new(options);
+    let mut random = Random::new(5);
+    for _ in 0..rows {
+        let row = row(&mut random);
+        model.learn(&row, random.below(10) == 0, 1.0);
+        if random.below(20) == 0 {
+            model.correct(&row, 1.0);
+        }
+    }
+    model
+}
+
+#[test]
+fn it_learns_what_the_paper_says() {
+    for (l1, l2) in [(0.0, 0.0), (0.3, 0.0), (0.0, 0.5), (0.1, 0.1)] {
+        let options = LinearOptions { l1, l2, ..options() };
+        let mut model = Linear::new(options);
+        let mut naive = Naive { options, sums: BTreeMap::new() };
+        let mut random = Random::new(1);
+        for _ in 0..3_000 {
+            let row = row(&mut random);
+            let (label, weight) =
+                (random.below(10) == 0, [1.0, 0.5, 2.0][random.below(3) as usize]);
+            let expected = naive.logit(&row) as f32;
+            assert!((model.logit(&row) - expected).abs() < 1e-3, "{expected}");
+            let before = model.learn(&row, label, weight);
+            assert!((before - expected).abs() < 1e-3, "{before} {expected}");
+            naive.learn(&row, label, f64::from(weight));
+            if !label && random.below(5) == 0 {
+                model.correct(&row, weight);
+                naive.step(&row, -f64::from(weight));
+            }
+        }
+        assert!(naive.sums.len() > 3_000, "compared {} coordinates", naive.sums.len());
+    }
+}
+
+#[test]
+fn it_finds_known_weights() {
+    let truth = |feature: u32| (feature as f32 / 16.0 - 1.0) * 1.5;
+    let mut model = Linear::new(options());
+    let mut random = Random::new(2);
+    for _ in 0..200_000 {
+        let row: Vec<_> = (0..32).filter(|_| random.below(4) == 0).map(Feature::flag).collect();
+        let logit = -2.0 + row.iter().map(|feature| truth(feature.hash)).sum::<f32>();
+        model.learn(&row, random.uniform() < f64::from(sigmoid(logit)), 1.0);
+    }
+    for feature in 0..32 {
+        let weight = model.logit(&[Feature::flag(feature)]) - model.logit(&[]);
+        assert!((weight - truth(feature)).abs() < 0.15, "{feature}: {weight}");
+    }
+    assert!((model.logit(&[]) + 2.0).abs() < 0.15, "{}", model.logit(&[]));
+}
+
+#[test]
+fn a_late_click_ends_where_a_known_one_does() {
+    // Ten ads of known rates: once the clicks are known at once, once a hundred rows later. What
+    // they predict over the second half is compared with the clicks there were.
+    const ROWS: u32 = 300_000;
+    let rate = |ad: u32| 0.02 + 0.02 * f64::from(ad);
+    let (mut at_once, mut late) = (Linear::new(options()), Linear::new(options()));
+    let mut predicted = [(0.0, [0.0; 2]); 10];
+    let mut random = Random::new(3);
+    let mut waiting = std::collections::VecDeque::new();
+    for now in 0..ROWS {
+        let row = [Feature::flag(random.below(10) as u32)];
+        let label = random.uniform() < rate(row[0].hash);
+        let logits = [at_once.learn(&row, label, 1.0), late.learn(&row, false, 1.0)];
+        waiting.push_back((row, label));
+        if waiting.len() > 100
+            && let Some((row, true)) = waiting.pop_front()
+        {
+            late.correct(&row, 1.0);
+        }
+        if now >= ROWS / 2 {
+            let (clicks, sums) = &mut predicted[row[0].hash as usize];
+            *clicks += f64::from(u8::from(label));
+            *sums = [0, 1].map(|which| sums[which] + f64::from(sigmoid(logits[which])));
+        }
+    }
+    for (ad, (clicks, [known, corrected])) in predicted.into_iter().enumerate() {
+        assert!(clicks > 250.0, "{ad}: {clicks}");
+        assert!((corrected / known - 1.0).abs() < 0.03, "{ad}: {known} {corrected}");
+        assert!((corrected / clicks - 1.0).abs() < 0.15, "{ad}: {clicks} {corrected}");
+    }
+}
+
+#[test]
+fn published_weights_are_the_learners() {
+    let mut model = trained(options(), 2_000);
+    let weights = model.publish();
+    let mut random = Random::new(9);
+    let mut unsure = 0;
+    for _ in 0..500 {
+        let row = row(&mut random);
+        let (shared, own) = row.split_at(row.len() / 2);
+        let partial = weights.partial(shared) + weights.partial(own);
+        assert!((weights.bias() + partial.logit - model.logit(&row)).abs() < 1e-4);
+        assert!((weights.logit(&row) - model.logit(&row)).abs() < 1e-4);
+        let squares: f32 = row.iter().map(|feature| feature.value * feature.value).sum();
+        let prior = squares / model.options().precision;
+        assert!(partial.variance <= prior * 1.0001 && partial.variance >= 0.0);
+        unsure += usize::from(partial.variance < prior * 0.999);
+    }
+    assert!(unsure > 400, "{unsure} of 500 rows are surer than at the start");
+    assert!(weights.bias_variance() < 1.0 / model.options().precision);
+}
+
+#[test]
+fn a_publication_copies_only_what_was_touched() {
+    let mut model = Linear::new(options());
+    let start = model.publish();
+    let row = [Feature::flag(3), Feature::flag(1 << 8), Feature::flag(1 << 8 | 5)];
+    model.learn(&row, true, 1.0);
+    let next = model.publish();
+    let blocks = 1 << (12 - BLOCK_BITS);
+    assert_eq!(next.blocks_shared_with(&start), blocks - 2);
+    assert_eq!(model.publish().blocks_shared_with(&next), blocks);
+    assert_eq!(start.partial(&row).logit, 0.0, "readers keep what they have");
+    assert!(next.partial(&row).logit > 0.0);
+    assert!((start.bias() - log_odds(model.options().start)).abs() < 1e-6);
+}
+
+#[test]
+fn a_state_comes_back_to_the_bit() {
+    let mut model = trained(options(), 500);
+    let mut bytes = Vec::new();
+    model.encode_state(&mut bytes);
+    let mut again = Linear::decode_state(&bytes).expect("a state");
+    assert_eq!((again.table.as_slice(), again.bias), (model.table.as_slice(), model.bias));
+    assert_eq!(again.options, model.options);
+    let rows = [Feature::flag(17), Feature::flag(900)];
+    assert_eq!(again.learn(&rows, true, 1.0), model.learn(&rows, true, 1.0));
+    assert_eq!(again.publish().logit(&rows), model.publish().logit(&rows));
+    let mut untouched = Vec::new();
+    Linear::new(options()).encode_state(&mut untouched);
+    assert_eq!(untouched.len(), 51, "nothing seen, nothing written");
+}
+
+#[test]
+fn changes_carry_a_state_forward() {
+    let mut model = trained(LinearOptions { bits: 16, ..options() }, 300);
+    let (mut whole, mut changes) = (Vec::new(), Vec::new());
+    model.encode_changes(&mut Vec::new());
+    model.encode_state(&mut whole);
+    model.learn(&[Feature::flag(7), Feature::flag(40_000)], true, 1.0);
+    model.encode_changes(&mut changes);
+    assert!(changes.len() < whole.len() / 4, "{} of {} bytes", changes.len(), whole.len());
+    let mut again = Linear::decode_state(&whole).expect("a state");
+    assert_ne!(again.table, model.table);
+    for _ in 0..2 {
+        again.apply_changes(&changes).expect("changes");
+        assert_eq!((again.table.as_slice(), again.bias), (model.table.as_slice(), model.bias));
+    }
+    assert_eq!(Linear::decode_state(&changes).err(), Some(StateError::Field("kind")));
+    assert_eq!(again.apply_changes(&whole).err(), Some(StateError::Field("kind")));
+    let mut other = Linear::new(LinearOptions { alpha: 0.5, ..*model.options() });
+    assert_eq!(other.apply_changes(&changes).err(), Some(StateError::OtherModel));
+}
+
+#[test]
+fn damage_to_a_state_is_seen() {
+    let model = trained(LinearOptions { bits: 9, ..options() }, 3);
+    let mut bytes = Vec::new();
+    model.encode_state(&mut bytes);
+    assert!(bytes.len() > 200);
+    for place in 0..bytes.len() {
+        assert!(Linear::decode_state(&bytes[..place]).is_err(), "cut at {place}");
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 4;
+        let error = Linear::decode_state(&damaged).expect_err("damage is seen");
+        match place {
+            0..4 => assert_eq!(error, StateError::Magic("a linear model's state")),
+            4 => assert_eq!(error, StateError::Version(5)),
+            5..51 => assert_eq!(error, StateError::Checksum(47)),
+            _ => assert!(
+                matches!(error, StateError::Checksum(_) | StateError::Truncated),
+                "at {place}: {error}"
+            ),
+        }
+    }
+    bytes.push(0);
+    assert_eq!(Linear::decode_state(&bytes).err(), Some(StateError::Field("length")));
+}

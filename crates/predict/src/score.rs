@@ -1,0 +1,192 @@
+//! Scores: log odds and probabilities of all candidates of a request.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use reckon_event::{Feature, RECORD_BYTES_MAX, ServedCandidate, ServedRows};
+use reckon_feature::{Counters, Entity, EntityKind, FeatureStore};
+use reckon_rollout::{Models, Online};
+
+use crate::row::{Candidate, Request, Shared};
+
+/// The rate that rates are held against before a tenant has any of its own.
+const PRIOR: f32 = 0.02;
+/// How many impressions at that rate a tenant begins with.
+const PRIOR_IMPRESSIONS: f32 = 200.0;
+/// What of a record is left for rows when envelope and fixed fields are written.
+const ROWS_BYTES_MAX: usize = RECORD_BYTES_MAX - 1_024;
+
+/// Scores candidates with the models and counters of the moment.
+pub struct Predictor {
+    features: Arc<dyn FeatureStore>,
+    models: Arc<Models>,
+}
+
+/// One candidate's score.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Log odds of a click at place 1, before calibration.
+    pub logit: f32,
+    /// How unsure what this candidate brings is: the variance of its part of the log odds.
+    pub variance: f32,
+    /// The calibrated probability of a click at place 1.
+    pub probability: f32,
+    features: Range<usize>,
+}
+
+/// The scores of one request: all by one model, from counters of one cut.
+pub struct Scores {
+    /// The model.
+    pub online: Arc<Online>,
+    /// The cut the counters belong to; empty where there were none.
+    pub cut: Arc<[u64]>,
+    /// One for each candidate, in their order.
+    pub candidates: Vec<Score>,
+    /// Counters could not be read: the scores know less than they might.
+    pub degraded: bool,
+    /// The share of the inputs that were there and fresh.
+    pub confidence: f32,
+    shared: Vec<Feature>,
+    features: Vec<Feature>,
+}
+
+impl Predictor {
+    /// Scores with what these hold.
+    pub fn new(features: Arc<dyn FeatureStore>, models: Arc<Models>) -> Self {
+        Predictor { features, models }
+    }
+
+    /// The models it takes scores from.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// Scores all candidates for place 1. It does not fail: without counters it answers by what is
+    /// left, and says so.
+    pub async fn score(&self, request: &Request<'_>, candidates: &[Candidate]) -> Scores {
+        let entities = entities(request, candidates);
+        let read = self.features.read(&entities).await;
+        let degraded = read.is_err();
+        let read = read.unwrap_or_default();
+        let counters = |at: usize| read.counters.get(at).copied().flatten();
+        let online = self.models.online();
+        let shared = Shared::new(request, prior(counters(0), request), counters(1));
+        let base = base(&online, &shared.features);
+        let mut features = Vec::with_capacity(candidates.len() * 24);
+        let mut scored = Vec::with_capacity(candidates.len());
+        for (at, candidate) in candidates.iter().enumerate() {
+            let (ad, campaign) = (counters(2 + 2 * at), counters(3 + 2 * at));
+            let start = features.len();
+            shared.candidate(&mut features, candidate, ad, campaign);
+            let own = online.weights.partial(&features[start..]);
+            let logit = base + own.logit;
+            scored.push(Score {
+                logit,
+                variance: own.variance,
+                probability: online.calibration.probability(logit),
+                features: start..features.len(),
+            });
+        }
+        Scores {
+            online,
+            cut: read.cut,
+            candidates: scored,
+            degraded,
+            confidence: if degraded {
+                confidence_without_counters(&shared.features, &features)
+            } else {
+                1.0
+            },
+            shared: shared.features,
+            features,
+        }
+    }
+}
+
+/// Tenant, user, then ad and campaign of each candidate.
+fn entities(request: &Request<'_>, candidates: &[Candidate]) -> Vec<Entity> {
+    let tenant = request.tenant;
+    let entity = |kind, key| Entity { tenant, kind, key };
+    let mut entities = Vec::with_capacity(2 + 2 * candidates.len());
+    entities.push(entity(EntityKind::Tenant, 0));
+    entities.push(entity(EntityKind::User, request.user.0));
+    for candidate in candidates {
+        entities.push(entity(EntityKind::Ad, u128::from(candidate.ad)));
+        entities.push(entity(EntityKind::Campaign, u128::from(candidate.campaign)));
+    }
+    entities
+}
+
+fn prior(tenant: Option<Counters>, request: &Request<'_>) -> f32 {
+    let counters = tenant.map(|counters| counters.seen_at(request.now));
+    counters.map_or(PRIOR, |counters| counters.slow.smoothed(PRIOR, PRIOR_IMPRESSIONS))
+}
+
+/// Log odds of what all candidates share, at place 1.
+fn base(online: &Online, shared: &[Feature]) -> f32 {
+    let place = Feature::place(1).map_or(0.0, |place| online.weights.partial(&[place]).logit);
+    online.weights.bias() + online.weights.partial(shared).logit + place
+}
+
+/// Without counters the flags are left; each entity would have brought two rates and two classes.
+fn confidence_without_counters(shared: &[Feature], own: &[Feature]) -> f32 {
+    let (there, missing) = (shared.len() + own.len(), 4 + own.len() / 3);
+    there as f32 / (there + missing) as f32
+}
+
+impl Scores {
+    /// A candidate's calibrated probability at a place from 1 on.
+    pub fn probability_at(&self, index: usize, place: u16) -> f32 {
+        let weight = |place| {
+            Feature::place(place).map_or(0.0, |input| self.online.weights.partial(&[input]).logit)
+        };
+        let logit = self.candidates[index].logit + weight(place) - weight(1);
+        self.online.calibration.probability(logit)
+    }
+
+    /// The rows of some candidates, as they are logged: in as many parts as fit into records. Each
+    /// comes with the probability it was chosen with.
+    pub fn rows(
+        &self,
+        request: u64,
+        ads: &[Candidate],
+        minted: &[(usize, f32)],
+    ) -> Vec<ServedRows> {
+        let mut parts: Vec<ServedRows> = Vec::new();
+        let mut bytes = usize::MAX;
+        for &(index, propensity) in minted {
+            let candidate = self.served(index, ads[index].ad, propensity);
+            bytes = bytes.saturating_add(candidate.encoded_bytes());
+            if bytes > ROWS_BYTES_MAX {
+                parts.push(self.part(request));
+                bytes =
+                    parts.last().map_or(0, ServedRows::encoded_bytes) + candidate.encoded_bytes();
+            }
+            parts.last_mut().expect("one was pushed").candidates.push(candidate);
+        }
+        parts
+    }
+
+    fn part(&self, request: u64) -> ServedRows {
+        ServedRows {
+            request,
+            model_version: 0,
+            delta_version: self.online.version,
+            cut: self.cut.to_vec(),
+            shared: self.shared.clone(),
+            candidates: Vec::new(),
+        }
+    }
+
+    fn served(&self, index: usize, ad_key: u64, propensity: f32) -> ServedCandidate {
+        let score = &self.candidates[index];
+        ServedCandidate {
+            index: u16::try_from(index).expect("at most 1,000 candidates"),
+            ad_key,
+            logit: score.logit,
+            probability: score.probability,
+            propensity,
+            features: self.features[score.features.clone()].to_vec(),
+        }
+    }
+}
