@@ -6,10 +6,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Browser, type BrowserContext, chromium, type ConsoleMessage, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
-import type { Metrics } from "../src/api/schema";
+import type { ActiveModels, Metrics } from "../src/api/schema";
 import { MODELS } from "./models";
 import * as read from "./page";
 import { Server } from "./server";
@@ -61,9 +61,10 @@ async function visitor(look: Look = { viewport: DESK, colorScheme: "light" }): P
   return page;
 }
 
-/** The one 404 that is an answer: this server has no model. */
-function isNoModel(message: ConsoleMessage): boolean {
-  return message.text().includes("404") && message.location().url.endsWith("/api/models/active");
+/** What a chart says to who does not see it. */
+async function chartWords(page: Page, selector: string): Promise<string> {
+  const words = await page.locator(`${selector} [role=img]`).getAttribute("aria-label");
+  return (words ?? "").replaceAll("\u00a0", " ");
 }
 
 async function shoot(page: Page, name: string): Promise<void> {
@@ -127,13 +128,14 @@ test("without a key it asks for one, and says what is wrong with a wrong one", a
 
 test("a server without traffic says so in words", async () => {
   const page = await visitor({ viewport: DESK, colorScheme: "dark" });
-  const watched = read.watch(page, isNoModel);
+  const watched = read.watch(page);
   await page.goto(`console/#key=${server.key}`);
   await page.locator("#verdicts-empty", { hasText: "No clicks yet" }).waitFor();
   await page.locator("#ads-empty", { hasText: "No clicks yet" }).waitFor();
   await page.locator("#live-chart .empty", { hasText: "No clicks yet" }).waitFor();
   await page.locator("#rate-chart .empty", { hasText: "No impressions yet" }).waitFor();
-  await page.locator("#model-empty", { hasText: "No model" }).waitFor();
+  await page.locator("#loss-chart .empty", { hasText: "Not enough was counted yet" }).waitFor();
+  await page.locator("#model-facts", { hasText: "linear-0" }).waitFor();
   expect(await read.totals(page)).toEqual({ net: "0", gross: "0", impressions: "0", ctr: "\u2013", spend: "0.00" });
   await shoot(page, "empty-dark");
   expect(watched.complaints).toEqual([]);
@@ -192,7 +194,7 @@ describe("with traffic", () => {
     for (const colorScheme of ["light", "dark"] as const) {
       test(`it shows what the server says, ${place}, ${colorScheme}`, async () => {
         const page = await visitor({ viewport, colorScheme });
-        const watched = read.watch(page, isNoModel);
+        const watched = read.watch(page);
         await page.goto(`console/#key=${server.key}`);
         await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(shown.totals);
         expect(await read.verdicts(page)).toEqual(shown.verdicts);
@@ -210,7 +212,16 @@ describe("with traffic", () => {
         ]));
         expect(await read.text(page, "#cut")).toContain(`position ${asOf} of the log`);
         await page.locator("#live-chart [role=img][aria-label*='at the end']").waitFor();
-        await page.locator("#rate-chart [role=img][aria-label*='actual: 2']").waitFor();
+        const { active, metrics } = await server.get<ActiveModels>("api/models/active");
+        expect(active.trained_rows).toBe(sent.impressions);
+        await page.locator("#model-facts", { hasText: active.model_version }).waitFor();
+        const facts = await read.text(page, "#model-facts");
+        for (const figure of [active.trained_rows, metrics.log_loss?.toFixed(4), metrics.auc?.toFixed(4)]) {
+          expect(facts).toContain(String(figure));
+        }
+        await page.locator("#rate-chart [role=img][aria-label*='predicted: ']").waitFor();
+        expect(await chartWords(page, "#rate-chart")).toMatch(/predicted: \d.* actual: \d/);
+        expect(await chartWords(page, "#loss-chart")).toMatch(/model: 0\.\d.* constant CTR: 0\.\d/);
         expect(await read.text(page, "#clock")).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$/);
         await shoot(page, `${place}-${colorScheme}`);
 
@@ -252,20 +263,30 @@ describe("with traffic", () => {
     expect(await table.locator("thead th").allInnerTexts()).toEqual(["Time, UTC", "net", "gross"]);
   });
 
-  test("a model is shown beside what it predicted", async () => {
+  test("a server without a model says so, and shows the actual rate", async () => {
+    const page = await visitor();
+    await page.route("**/api/models/active", (route) => route.fulfill({ status: 404, json: { detail: "no model" } }));
+    await page.goto(`console/#key=${server.key}`);
+    await page.locator("#model-empty", { hasText: "No model" }).waitFor();
+    await page.locator("#loss-chart .empty", { hasText: "No model yet" }).waitFor();
+    const words = expect.poll(() => chartWords(page, "#rate-chart"), { timeout: 60_000 });
+    await words.toMatch(/predicted: no figures\. actual: \d/);
+    await shoot(page, "no-model");
+  });
+
+  test("two hours of a model are shown beside what it predicted", async () => {
     for (const [place, viewport] of [["desk", DESK], ["hand", HAND]] as const) {
       const page = await visitor({ viewport, colorScheme: place === "desk" ? "light" : "dark" });
-      const watched = read.watch(page, () => false);
+      const watched = read.watch(page);
       await page.route("**/api/models/active", (route) => route.fulfill({ json: MODELS }));
       await page.goto(`console/#key=${server.key}`);
       await page.locator("#model-facts", { hasText: "linear-1842" }).waitFor();
       const facts = await read.text(page, "#model-facts");
-      for (const words of ["0.4 s ago", "108,112", "0.2431", "14.79 % better", "1.01", "0.7134", "trees-7", "95.00 %"]) {
+      for (const words of ["0.4 s", "108,112", "0.2431", "14.79 % better", "1.01", "0.7134", "linear-wide-7", "95.00 %"]) {
         expect(facts).toContain(words);
       }
       await page.locator("#loss-chart [role=img][aria-label*='constant CTR: 0.']").waitFor();
-      const words = await page.locator("#rate-chart [role=img]").getAttribute("aria-label");
-      expect(words).toMatch(/predicted: \d.*actual: \d/);
+      expect(await chartWords(page, "#rate-chart")).toMatch(/predicted: 9\.64 %.* actual: 9\.59 %/);
       await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(shown.totals);
       await shoot(page, `model-${place}`);
       expect(await read.overflow(page)).toBe(0);
@@ -278,7 +299,7 @@ describe("with traffic", () => {
   // The last, for it adds to what the others compare with.
   test("a click shows without asking, in the totals and in the chart", async () => {
     const page = await visitor();
-    const watched = read.watch(page, isNoModel);
+    const watched = read.watch(page);
     await page.goto(`console/#key=${server.key}`);
     await expect.poll(() => read.totals(page), { timeout: 60_000 }).toEqual(shown.totals);
     const [ad] = await server.serve("someone-new");
@@ -302,7 +323,7 @@ test("on a clock that runs a day a minute it says so, and follows", async () => 
   try {
     await fast.register(["shoes"]);
     const page = await visitor();
-    const watched = read.watch(page, isNoModel);
+    const watched = read.watch(page);
     await page.goto(`${fast.root}console/#key=${fast.key}`);
     await page.locator("#clock", { hasText: /about 1,[345]00 times as fast/ }).waitFor();
     let impressions = 0;

@@ -1,6 +1,6 @@
 // What is read off the page, as a viewer or a reader of the screen would: texts, names, colours.
 
-import type { ConsoleMessage, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
 /** Everything that a page complained of, and every address it asked for. */
 export interface Watched {
@@ -8,12 +8,12 @@ export interface Watched {
   addresses: string[];
 }
 
-/** Watches a page from its start. A status that is an answer, such as 404 for no model, is no complaint. */
-export function watch(page: Page, expected: (message: ConsoleMessage) => boolean): Watched {
+/** Watches a page from its start. */
+export function watch(page: Page): Watched {
   const watched: Watched = { complaints: [], addresses: [] };
   page.on("console", (message) => {
     const isBad = message.type() === "error" || message.type() === "warning";
-    if (isBad && !expected(message)) watched.complaints.push(`${message.text()} at ${message.location().url}`);
+    if (isBad) watched.complaints.push(`${message.text()} at ${message.location().url}`);
   });
   page.on("pageerror", (error) => watched.complaints.push(String(error)));
   page.on("request", (request) => watched.addresses.push(request.url()));
