@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they compared")]
 
+mod bench;
 mod catalog;
 mod clicks;
 mod faults;
@@ -17,6 +18,7 @@ mod predict;
 mod problems;
 mod process;
 mod replay;
+mod replay_predictions;
 
 use std::time::{Duration, Instant};
 
