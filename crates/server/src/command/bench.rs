@@ -10,6 +10,7 @@
 mod click;
 mod due;
 mod ingest;
+mod learn;
 mod machine;
 mod mint;
 mod outcome;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Load, Mint};
+use crate::args::{Learn, Load, Mint};
 
 /// Clicks in flight by default.
 const CLICK_CONNECTIONS: usize = 64;
@@ -71,6 +72,12 @@ pub fn mint(arguments: &Mint, key: Option<String>) -> Result<ExitCode> {
         false => minting.run(mint::render_path)?,
     };
     std::io::stdout().lock().write_all(lines.bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `reckon bench learn`: the online model on a file.
+pub fn learn(arguments: &Learn) -> Result<ExitCode> {
+    learn::run(arguments, &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
