@@ -179,6 +179,8 @@ pub enum BenchWhat {
     Predict(PredictLoad),
     /// Print fresh clicks, one a line, for other load generators.
     Mint(Mint),
+    /// Let the online model learn a file of Vowpal Wabbit's text format; no server is asked.
+    Learn(Learn),
 }
 
 /// What to print.
@@ -193,6 +195,29 @@ pub struct Mint {
     /// Events as POST /v1/events takes them, instead of the paths of /click.
     #[arg(long)]
     pub events: bool,
+}
+
+/// What to learn.
+#[derive(Clone, Debug, Args)]
+pub struct Learn {
+    /// Rows: `1 |namespace feature feature:number ...`, with the label 1 (clicked) or -1.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The model has 2^BITS weights, 8 to 28.
+    #[arg(long, default_value_t = 22)]
+    pub bits: u8,
+    /// How often to learn it, each time from the beginning; the time is the middle one's.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Writes the log odds of each row, as they were before it was learned, one a line.
+    #[arg(long, value_name = "FILE")]
+    pub scores: Option<PathBuf>,
+    /// Log odds of another learner for the same rows, one a line, to compare with.
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How to load it.

@@ -12,6 +12,7 @@ mod crowd;
 mod due;
 mod engine;
 mod ingest;
+mod learn;
 mod machine;
 mod measured;
 mod mint;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Load, Mint, PredictLoad};
+use crate::args::{Learn, Load, Mint, PredictLoad};
 
 /// Clicks in flight by default.
 const CLICK_CONNECTIONS: usize = 64;
@@ -94,6 +95,12 @@ pub fn mint(arguments: &Mint, key: Option<String>) -> Result<ExitCode> {
         false => minting.run(mint::render_path)?,
     };
     std::io::stdout().lock().write_all(lines.bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `reckon bench learn`: the online model on a file.
+pub fn learn(arguments: &Learn) -> Result<ExitCode> {
+    learn::run(arguments, &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
