@@ -237,7 +237,10 @@ async fn everything_arrives_as_it_was_logged_however_often_it_is_sent() {
     assert_eq!((first.caught.added.impressions, first.is_good()), (1_400, true));
     served.judge("open-bandit", &files, 1).await;
     assert_eq!(served.told(), told);
-    println!("compared {} impressions and clicks of the log with the files", shown as i64 + clicked);
+    println!(
+        "compared {} impressions and clicks of the log with the files",
+        shown as i64 + clicked
+    );
     let predictions = first.predictions.as_ref().expect("rows are predictions");
     assert_eq!((predictions.count, predictions.repeated, predictions.degraded), (1_400, 0, 0));
 
