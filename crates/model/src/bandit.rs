@@ -33,7 +33,8 @@ pub const CONTENDERS: usize = 64;
 pub struct Arm {
     /// The mean of its log odds.
     pub logit: f32,
-    /// Their variance; 0 where it is sure.
+    /// Their variance; 0 where it is sure. Only of what is the candidate's own: not knowing a person
+    /// shifts all candidates alike, and as a variance of each it would shuffle them for nothing.
     pub variance: f32,
     /// What its click is worth, 0 or more.
     pub value: f32,

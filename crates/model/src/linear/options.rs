@@ -1,7 +1,6 @@
-//! What a linear model is made with, and the rates that follow from it.
+//! What a linear model is made with.
 
-use super::{BLOCK_BITS, Coordinate};
-use crate::log_odds;
+use super::BLOCK_BITS;
 
 /// How a [`crate::Linear`] learns. The defaults were chosen on three streams at once: Criteo's and
 /// Avazu's logs and a simulated market (see `bench/learn.sh`).
@@ -10,7 +9,8 @@ pub struct LinearOptions {
     /// The table has `2^bits` coordinates, 8 to 28; 8 bytes each in the learner, and as many again in
     /// the published weights. Rows carry 32 bits of hash.
     pub bits: u8,
-    /// How fast a coordinate learns: its rate is `alpha / (beta + sqrt(n))`.
+    /// How fast the features of a row learn together: the rate of one is
+    /// `alpha / length / (beta + n^(3/4))`, with `length` the mean number of features in a row.
     pub alpha: f32,
     /// How much a coordinate must have seen before its rate falls.
     pub beta: f32,
@@ -18,25 +18,30 @@ pub struct LinearOptions {
     pub l1: f32,
     /// Pull of every weight towards 0.
     pub l2: f32,
-    /// `alpha` of the bias, which is in every row.
+    /// `alpha` of the bias, which is in every row; l1 and l2 leave it alone.
     pub bias_alpha: f32,
+    /// How much information a coordinate remembers: of what it has seen, `1 / memory` fades with each
+    /// unit seen anew. A unit is about one click of a rare kind. Rates do not fall below what belongs
+    /// to this much.
+    pub memory: f32,
     /// The probability of a click before anything was seen, within (0, 1).
     pub start: f32,
-    /// Precision of a weight before anything was seen, for [`crate::Partial::variance`]: 1 / variance.
-    pub precision: f32,
+    /// The variance of a row's log odds before anything was seen, for [`crate::Partial::variance`].
+    pub prior_variance: f32,
 }
 
 impl Default for LinearOptions {
     fn default() -> Self {
         LinearOptions {
             bits: 22,
-            alpha: 0.05,
-            beta: 1.0,
+            alpha: 4.0,
+            beta: 1.5,
             l1: 0.0,
             l2: 0.0,
-            bias_alpha: 0.2,
+            bias_alpha: 0.3,
+            memory: 5_000.0,
             start: 0.1,
-            precision: 10.0,
+            prior_variance: 4.0,
         }
     }
 }
@@ -52,6 +57,11 @@ pub struct OptionError {
 }
 
 impl LinearOptions {
+    /// The share of what a coordinate has seen that stays when it sees this much more.
+    pub(super) fn keep(&self, information: f32) -> f32 {
+        (1.0 - information / self.memory).max(0.0)
+    }
+
     /// Whether every option is in its range.
     pub fn check(&self) -> Result<(), OptionError> {
         let positive = |number: f32| number.is_finite() && number > 0.0;
@@ -63,54 +73,14 @@ impl LinearOptions {
             ("l1", at_least_0(self.l1), "0 or more"),
             ("l2", at_least_0(self.l2), "0 or more"),
             ("bias_alpha", positive(self.bias_alpha), "above 0"),
+            ("memory", self.memory >= 1.0, "1 or more"),
             ("start", self.start > 0.0 && self.start < 1.0, "between 0 and 1"),
-            ("precision", positive(self.precision), "above 0"),
+            ("prior_variance", positive(self.prior_variance), "above 0"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((field, _, range)) => Err(OptionError { field, range }),
             None => Ok(()),
         }
-    }
-}
-
-/// The options as the kernels need them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rates {
-    inverse_alpha: f32,
-    /// `beta / alpha + l2`.
-    floor: f32,
-    l1: f32,
-    /// Log odds before anything was seen.
-    pub(super) start: f32,
-}
-
-impl Rates {
-    pub(super) fn of_features(options: &LinearOptions) -> Self {
-        let inverse_alpha = 1.0 / options.alpha;
-        let floor = options.beta * inverse_alpha + options.l2;
-        Rates { inverse_alpha, floor, l1: options.l1, start: 0.0 }
-    }
-
-    /// The bias is neither made sparse nor drawn to 0: it is where the model starts.
-    pub(super) fn of_bias(options: &LinearOptions) -> Self {
-        let inverse_alpha = 1.0 / options.bias_alpha;
-        let floor = options.beta * inverse_alpha;
-        Rates { inverse_alpha, floor, l1: 0.0, start: log_odds(options.start) }
-    }
-
-    /// The weight that follows from what was seen.
-    pub(super) fn weight(&self, coordinate: Coordinate) -> f32 {
-        let root = coordinate.information.sqrt();
-        let excess = (coordinate.pull.abs() - self.l1).max(0.0).copysign(coordinate.pull);
-        -excess / (root * self.inverse_alpha + self.floor)
-    }
-
-    /// Takes in one gradient; `weight` is what followed from the coordinate before.
-    pub(super) fn learn(&self, coordinate: &mut Coordinate, weight: f32, gradient: f32) {
-        let information = coordinate.information + gradient * gradient;
-        let growth = (information.sqrt() - coordinate.information.sqrt()) * self.inverse_alpha;
-        coordinate.pull += gradient - growth * weight;
-        coordinate.information = information;
     }
 }
 
@@ -132,7 +102,8 @@ mod tests {
         assert_eq!(fault(|options| options.l1 = -1.0), "l1");
         assert_eq!(fault(|options| options.l2 = f32::INFINITY), "l2");
         assert_eq!(fault(|options| options.bias_alpha = -0.1), "bias_alpha");
+        assert_eq!(fault(|options| options.memory = 0.5), "memory");
         assert_eq!(fault(|options| options.start = 1.0), "start");
-        assert_eq!(fault(|options| options.precision = 0.0), "precision");
+        assert_eq!(fault(|options| options.prior_variance = 0.0), "prior_variance");
     }
 }

@@ -1,8 +1,9 @@
 //! The learner's durable form.
 //!
 //! ```text
-//! magic "RKLM" | version u8 | kind u8 (0 whole, 1 changes) | bits u8 | options 7 x f32 |
-//! bias pull f32, information f32 | blocks u32 | crc32c u32 of all before it | blocks
+//! magic "RKLM" | version u8 | kind u8 (0 whole, 1 changes) | bits u8 | options 8 x f32 |
+//! bias weight f64, information f64 | length mean f64, rows f64 |
+//! blocks u32 | crc32c u32 of all before it | blocks
 //! block: index u32 | which coordinates are set, 256 bits | (pull f32, information f32) each of them |
 //!        crc32c u32 of the block
 //! ```
@@ -11,14 +12,16 @@
 //! model are nearly empty. Changes hold what the coordinates of touched blocks have become, not what
 //! was added, so taking them up twice does no harm.
 
-use super::{BLOCK, BLOCK_BITS, Coordinate, Linear, LinearOptions, UNPUBLISHED, UNSAVED};
+use super::{
+    BLOCK, BLOCK_BITS, Bias, Coordinate, Length, Linear, LinearOptions, UNPUBLISHED, UNSAVED,
+};
 use crate::StateError;
 use crate::frame::{Label, Reader};
 
 const LABEL: Label = Label { magic: *b"RKLM", version: 1, name: "a linear model's state" };
 const WHOLE: u8 = 0;
 const CHANGES: u8 = 1;
-const HEADER_BYTES: usize = 51;
+const HEADER_BYTES: usize = 79;
 const MAP_BYTES: usize = BLOCK / 8;
 
 impl Linear {
@@ -80,7 +83,10 @@ impl Linear {
         for number in numbers(&self.options) {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        put_coordinate(out, self.bias);
+        let Bias { weight, information } = self.bias;
+        for number in [weight, information, self.length.mean, self.length.rows] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         out.extend_from_slice(&number(blocks.len()).to_le_bytes());
         put_checksum(out, start);
         for &block in blocks {
@@ -96,6 +102,7 @@ impl Linear {
         length: usize,
     ) -> Result<(), StateError> {
         self.bias = header.bias;
+        self.length = header.length;
         for _ in 0..header.blocks {
             self.take_up_block(reader, length)?;
         }
@@ -123,7 +130,8 @@ impl Linear {
 struct Header {
     kind: u8,
     options: LinearOptions,
-    bias: Coordinate,
+    bias: Bias,
+    length: Length,
     blocks: u32,
 }
 
@@ -137,21 +145,26 @@ impl Header {
         for option in fields(&mut options) {
             *option = f32::from_le_bytes(reader.take()?);
         }
-        let bias: [u8; 8] = reader.take()?;
+        let bias = Bias { weight: reader.f64("bias")?, information: reader.f64("bias")? };
+        let length = Length { mean: reader.f64("length")?, rows: reader.f64("length")? };
         let blocks = reader.u32()?;
         check(&bytes[..HEADER_BYTES - 4], &mut reader, bytes.len())?;
-        let mut bias = Reader { bytes: &bias };
-        Ok((Header { kind, options, bias: read_coordinate(&mut bias)?, blocks }, reader))
+        let is_sound = bias.weight.is_finite() && bias.information >= 0.0 && length.mean >= 1.0;
+        if !is_sound {
+            return Err(StateError::Field("bias"));
+        }
+        Ok((Header { kind, options, bias, length, blocks }, reader))
     }
 }
 
-fn numbers(options: &LinearOptions) -> [f32; 7] {
+fn numbers(options: &LinearOptions) -> [f32; 8] {
     fields(&mut options.clone()).map(|number| *number)
 }
 
-fn fields(options: &mut LinearOptions) -> [&mut f32; 7] {
-    let LinearOptions { bits: _, alpha, beta, l1, l2, bias_alpha, start, precision } = options;
-    [alpha, beta, l1, l2, bias_alpha, start, precision]
+fn fields(options: &mut LinearOptions) -> [&mut f32; 8] {
+    let LinearOptions { bits: _, alpha, beta, l1, l2, bias_alpha, memory, start, prior_variance } =
+        options;
+    [alpha, beta, l1, l2, bias_alpha, memory, start, prior_variance]
 }
 
 fn number(count: usize) -> u32 {

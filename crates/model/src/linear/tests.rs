@@ -5,29 +5,30 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{Random, StateError, log_odds};
 
-/// The paper's algorithm, coordinate by coordinate, in `f64` and without a table.
+/// The algorithm as the module describes it, coordinate by coordinate, in `f64` and without a table.
 struct Naive {
     options: LinearOptions,
     sums: BTreeMap<u32, (f64, f64)>,
+    lengths: f64,
+    rows: f64,
 }
 
 const BIAS: u32 = u32::MAX;
 
 impl Naive {
-    fn alpha(&self, key: u32) -> f64 {
-        f64::from(if key == BIAS { self.options.bias_alpha } else { self.options.alpha })
+    fn denominator(&self, key: u32, n: f64) -> f64 {
+        let LinearOptions { alpha, bias_alpha, beta, l2, .. } = self.options;
+        let (alpha, l2) = if key == BIAS { (bias_alpha, 0.0) } else { (alpha, l2) };
+        (f64::from(beta) + n.powf(0.75)) / f64::from(alpha) + f64::from(l2)
     }
 
     fn weight(&self, key: u32) -> f64 {
         let (z, n) = self.sums.get(&key).copied().unwrap_or_default();
-        let (l1, l2) = match key {
-            BIAS => (0.0, 0.0),
-            _ => (f64::from(self.options.l1), f64::from(self.options.l2)),
-        };
+        let l1 = if key == BIAS { 0.0 } else { f64::from(self.options.l1) };
         if z.abs() <= l1 {
             return 0.0;
         }
-        -(z - z.signum() * l1) / ((f64::from(self.options.beta) + n.sqrt()) / self.alpha(key) + l2)
+        -(z - z.signum() * l1) / self.denominator(key, n)
     }
 
     fn row(&self, row: &[Feature]) -> Vec<(u32, f64)> {
@@ -41,19 +42,31 @@ impl Naive {
         start + self.row(row).iter().map(|&(key, x)| self.weight(key) * x).sum::<f64>()
     }
 
-    fn step(&mut self, row: &[Feature], gradient: f64) {
+    fn probability(&self, row: &[Feature]) -> f64 {
+        1.0 / (1.0 + (-self.logit(row)).exp())
+    }
+
+    fn step(&mut self, row: &[Feature], gradient: f64, information: f64) {
         for (key, x) in self.row(row) {
-            let (alpha, weight) = (self.alpha(key), self.weight(key));
-            let (z, n) = self.sums.entry(key).or_default();
-            let g = gradient * x;
-            *z += g - ((*n + g * g).sqrt() - n.sqrt()) / alpha * weight;
-            *n += g * g;
+            let (z, n) = self.sums.get(&key).copied().unwrap_or_default();
+            let fading = n * information / f64::from(self.options.memory);
+            let after = n - fading + information * x * x;
+            let growth = self.denominator(key, after) - self.denominator(key, n);
+            let share = if key == BIAS { 1.0 } else { self.rows / self.lengths };
+            self.sums.insert(key, (z + gradient * share * x - growth * self.weight(key), after));
         }
     }
 
     fn learn(&mut self, row: &[Feature], label: bool, weight: f64) {
-        let p = 1.0 / (1.0 + (-self.logit(row)).exp());
-        self.step(row, (p - f64::from(u8::from(label))) * weight);
+        self.rows += 1.0;
+        self.lengths += row.len().max(1) as f64;
+        let error = self.probability(row) - f64::from(u8::from(label));
+        self.step(row, error * weight, error.abs() / 2.0 * weight);
+    }
+
+    fn correct(&mut self, row: &[Feature], weight: f64) {
+        let more = 0.5 - self.probability(row);
+        self.step(row, -weight, more.max(0.0) * weight);
     }
 }
 
@@ -87,11 +100,12 @@ fn trained(options: LinearOptions, rows: u32) -> Linear {
 }
 
 #[test]
-fn it_learns_what_the_paper_says() {
-    for (l1, l2) in [(0.0, 0.0), (0.3, 0.0), (0.0, 0.5), (0.1, 0.1)] {
-        let options = LinearOptions { l1, l2, ..options() };
+fn it_learns_what_it_says() {
+    for (l1, l2, memory) in [(0.0, 0.0, 5e3), (0.05, 0.0, 5e3), (0.0, 0.5, 5e3), (0.01, 0.1, 20.0)]
+    {
+        let options = LinearOptions { l1, l2, memory, ..options() };
         let mut model = Linear::new(options);
-        let mut naive = Naive { options, sums: BTreeMap::new() };
+        let mut naive = Naive { options, sums: BTreeMap::new(), lengths: 0.0, rows: 0.0 };
         let mut random = Random::new(1);
         for _ in 0..3_000 {
             let row = row(&mut random);
@@ -104,11 +118,27 @@ fn it_learns_what_the_paper_says() {
             naive.learn(&row, label, f64::from(weight));
             if !label && random.below(5) == 0 {
                 model.correct(&row, weight);
-                naive.step(&row, -f64::from(weight));
+                naive.correct(&row, f64::from(weight));
             }
         }
         assert!(naive.sums.len() > 3_000, "compared {} coordinates", naive.sums.len());
     }
+}
+
+#[test]
+fn fetching_ahead_changes_nothing() {
+    let rows: Vec<_> = {
+        let mut random = Random::new(6);
+        (0..500).map(|_| (row(&mut random), random.below(5) == 0)).collect()
+    };
+    let (mut plain, mut ahead) = (Linear::new(options()), Linear::new(options()));
+    for (index, (row, label)) in rows.iter().enumerate() {
+        if let Some((next, _)) = rows.get(index + 1) {
+            ahead.prefetch(next);
+        }
+        assert_eq!(ahead.learn(row, *label, 1.0), plain.learn(row, *label, 1.0));
+    }
+    assert_eq!(ahead.table, plain.table);
 }
 
 #[test]
@@ -162,11 +192,33 @@ fn a_late_click_ends_where_a_known_one_does() {
 }
 
 #[test]
+fn wild_values_do_not_spoil_the_model() {
+    let mut model = Linear::new(options());
+    let mut random = Random::new(4);
+    let wild = [f32::NAN, f32::INFINITY, f32::MIN, 1e30, f32::MIN_POSITIVE, -0.0, 1e5];
+    for round in 0..20_000 {
+        let value = wild[round % wild.len()] * random.normal();
+        let row = [Feature::flag(random.below(4) as u32), Feature { hash: 9, value }];
+        let label = random.uniform() < 0.1 + 0.1 * f64::from(row[0].hash);
+        model.learn(&row, label, 1.0);
+        model.learn(&row[..1], label, 1.0);
+    }
+    let weights = model.publish();
+    let logits = [0, 1, 2, 3].map(|ad| weights.logit(&[Feature::flag(ad)]));
+    assert!(
+        logits.is_sorted_by(|a, b| a < b) && logits[0] > -10.0 && logits[3] < 10.0,
+        "{logits:?}"
+    );
+    let part = weights.partial(&[Feature { hash: 9, value: 1.0 }]);
+    assert!(part.logit.is_finite() && part.variance.is_finite());
+}
+
+#[test]
 fn published_weights_are_the_learners() {
     let mut model = trained(options(), 2_000);
     let weights = model.publish();
     let mut random = Random::new(9);
-    let mut unsure = 0;
+    let mut surer = 0;
     for _ in 0..500 {
         let row = row(&mut random);
         let (shared, own) = row.split_at(row.len() / 2);
@@ -174,12 +226,12 @@ fn published_weights_are_the_learners() {
         assert!((weights.bias() + partial.logit - model.logit(&row)).abs() < 1e-4);
         assert!((weights.logit(&row) - model.logit(&row)).abs() < 1e-4);
         let squares: f32 = row.iter().map(|feature| feature.value * feature.value).sum();
-        let prior = squares / model.options().precision;
+        let prior = squares * model.options().prior_variance / model.length.mean as f32;
         assert!(partial.variance <= prior * 1.0001 && partial.variance >= 0.0);
-        unsure += usize::from(partial.variance < prior * 0.999);
+        surer += usize::from(partial.variance < prior * 0.999);
     }
-    assert!(unsure > 400, "{unsure} of 500 rows are surer than at the start");
-    assert!(weights.bias_variance() < 1.0 / model.options().precision);
+    assert!(surer > 400, "{surer} of 500 rows are surer than at the start");
+    assert!(weights.bias_variance() < model.options().prior_variance);
 }
 
 #[test]
@@ -210,7 +262,7 @@ fn a_state_comes_back_to_the_bit() {
     assert_eq!(again.publish().logit(&rows), model.publish().logit(&rows));
     let mut untouched = Vec::new();
     Linear::new(options()).encode_state(&mut untouched);
-    assert_eq!(untouched.len(), 51, "nothing seen, nothing written");
+    assert_eq!(untouched.len(), 79, "nothing seen, nothing written");
 }
 
 #[test]
@@ -248,7 +300,7 @@ fn damage_to_a_state_is_seen() {
         match place {
             0..4 => assert_eq!(error, StateError::Magic("a linear model's state")),
             4 => assert_eq!(error, StateError::Version(5)),
-            5..51 => assert_eq!(error, StateError::Checksum(47)),
+            5..79 => assert_eq!(error, StateError::Checksum(75)),
             _ => assert!(
                 matches!(error, StateError::Checksum(_) | StateError::Truncated),
                 "at {place}: {error}"

@@ -1,20 +1,21 @@
 //! The weights as readers have them: immutable, cheap to clone, shared between publications.
 //!
-//! A reader needs a weight and how unsure it is, not the sums they follow from: both are computed once
-//! at publication and stand side by side. Blocks that nothing was learned in are all one block.
+//! A reader needs a weight, not the sums it follows from: it is computed once at publication and stands
+//! beside what the coordinate has seen. Blocks that nothing was learned in are all one block.
 
 use std::sync::Arc;
 
 use reckon_event::Feature;
 
-use super::options::Rates;
-use super::{BLOCK, BLOCK_BITS, Coordinate, LinearOptions};
+use super::kernel::Rates;
+use super::{BLOCK, BLOCK_BITS, Bias, Coordinate, Length, LinearOptions, bounded};
+use crate::log_odds;
 
 /// What a reader needs of one coordinate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     weight: f32,
-    variance: f32,
+    information: f32,
 }
 
 /// The published part of the coordinates of one block.
@@ -30,8 +31,18 @@ pub struct Weights {
 struct Shared {
     bias: f32,
     bias_variance: f32,
+    prior: Prior,
     mask: u32,
     blocks: Box<[Block]>,
+}
+
+/// What turns a coordinate's information into the variance of its weight.
+#[derive(Clone, Copy, Debug)]
+struct Prior {
+    /// Precision before anything was seen: the row's, shared out among its features.
+    precision: f32,
+    /// What a unit of information is worth.
+    worth: f32,
 }
 
 /// What some features of a row add to its log odds.
@@ -40,7 +51,11 @@ pub struct Partial {
     /// The log odds they add, without the bias.
     pub logit: f32,
     /// How unsure that is: the variance under a diagonal Laplace approximation, the sum of
-    /// `x^2 / (precision before anything was seen + Fisher information seen)`.
+    /// `x^2 / (length / prior variance + n sqrt(length))`, with `length` the mean number of features
+    /// in a row. Taken alone each feature would have seen `n`; but those of a row tell much the same
+    /// (an ad, its campaign, its category), and their variances do not simply add up. The root is
+    /// between "nothing in common" (1) and "all the same" (`length`), and fits what is seen where the
+    /// true probability is known.
     pub variance: f32,
 }
 
@@ -72,8 +87,9 @@ impl Weights {
         for feature in row {
             let place = (feature.hash & shared.mask) as usize;
             let known = shared.blocks[place >> BLOCK_BITS][place & (BLOCK - 1)];
-            sum.logit += known.weight * feature.value;
-            sum.variance += known.variance * feature.value * feature.value;
+            let value = bounded(feature.value);
+            sum.logit += known.weight * value;
+            sum.variance += shared.prior.variance(known) * value * value;
         }
         sum
     }
@@ -90,18 +106,29 @@ impl Weights {
     }
 
     pub(super) fn untrained(options: &LinearOptions) -> Self {
-        let rates = Rates::of_features(options);
-        let empty = block(&[Coordinate::default(); BLOCK], &rates, options.precision);
+        let coordinates = [Coordinate::default(); BLOCK];
+        let empty = block(&coordinates, &Rates::of(options));
         let blocks = vec![empty; 1 << (options.bits - BLOCK_BITS)];
-        let start = Rates::of_bias(options).start;
-        Weights::new(options.bits, start, 1.0 / options.precision, blocks)
+        let bias = Bias { weight: f64::from(log_odds(options.start)), information: 0.0 };
+        Weights::new(options, bias, Length::default(), blocks)
     }
 
-    pub(super) fn new(bits: u8, bias: f32, bias_variance: f32, blocks: Vec<Block>) -> Self {
-        assert_eq!(blocks.len(), 1 << (bits - BLOCK_BITS), "one block for each of the table");
-        let mask = u32::try_from((1u64 << bits) - 1).expect("a table has at most 2^28 coordinates");
-        let blocks = blocks.into_boxed_slice();
-        Weights { shared: Arc::new(Shared { bias, bias_variance, mask, blocks }) }
+    pub(super) fn new(
+        options: &LinearOptions,
+        bias: Bias,
+        length: Length,
+        blocks: Vec<Block>,
+    ) -> Self {
+        assert_eq!(blocks.len(), 1 << (options.bits - BLOCK_BITS), "one for each of the table");
+        Weights {
+            shared: Arc::new(Shared {
+                bias: bias.weight as f32,
+                bias_variance: 1.0 / (1.0 / options.prior_variance + bias.information as f32),
+                prior: Prior::of(options, length),
+                mask: (1 << options.bits) - 1,
+                blocks: blocks.into_boxed_slice(),
+            }),
+        }
     }
 
     pub(super) fn blocks(&self) -> &[Block] {
@@ -109,13 +136,21 @@ impl Weights {
     }
 }
 
+impl Prior {
+    fn of(options: &LinearOptions, length: Length) -> Self {
+        let length = length.mean as f32;
+        Prior { precision: length / options.prior_variance, worth: length.sqrt() }
+    }
+
+    fn variance(self, known: Known) -> f32 {
+        1.0 / (self.precision + known.information * self.worth)
+    }
+}
+
 /// What readers need of a block of the learner's.
-pub(super) fn block(coordinates: &[Coordinate], rates: &Rates, precision: f32) -> Block {
+pub(super) fn block(coordinates: &[Coordinate], rates: &Rates) -> Block {
     Arc::new(std::array::from_fn(|index| {
         let coordinate = coordinates[index];
-        Known {
-            weight: rates.weight(coordinate),
-            variance: 1.0 / (precision + coordinate.information),
-        }
+        Known { weight: rates.weight(coordinate), information: coordinate.information }
     }))
 }
