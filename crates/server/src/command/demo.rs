@@ -21,6 +21,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use reckon_disk::{RealDisk, TempDir};
 use reckon_market::Options;
 use reckon_pipeline::Reached;
+use tokio::runtime::Handle;
 
 use super::serve::{Listening, stop_signal};
 use super::simulate::{self, Settings, Simulation};
@@ -47,11 +48,13 @@ pub fn run(arguments: &Demo) -> Result<ExitCode> {
     let dir = DataDir(folder.path().to_owned());
     let seconds = arguments.seconds.unwrap_or(SECONDS);
     let factor = u32::try_from(DAY_SECONDS / seconds).context("--seconds")?;
+    // People have a thread of their own, as they have machines of their own.
+    let crowd = runtime(1)?;
     runtime(config.server.threads)?.block_on(async {
         let clock = Arc::new(Clock::new(factor));
         let system = engines::start(config, &dir, Arc::new(RealDisk), clock).await?;
         let listening = Listening::open(&system).await?;
-        let house = House::of(&system, &listening)?;
+        let house = House::of(&system, &listening, crowd.handle().clone())?;
         house.announce(seconds, folder.path());
         let proved = tokio::select! {
             proved = house.day(arguments, seconds) => proved,
@@ -86,13 +89,14 @@ struct House {
     app: Arc<App>,
     url: String,
     key: String,
+    crowd: Handle,
 }
 
 impl House {
-    fn of(system: &System, listening: &Listening) -> Result<Self> {
+    fn of(system: &System, listening: &Listening, crowd: Handle) -> Result<Self> {
         let key = system.fresh_admin_key.clone().context("a fresh folder has a fresh key")?;
         let url = format!("http://{}", listening.address);
-        Ok(House { app: Arc::clone(&system.app), url, key })
+        Ok(House { app: Arc::clone(&system.app), url, key, crowd })
     }
 
     /// Where the figures can be looked at; the key stands behind the `#`, which no browser sends.
@@ -120,8 +124,8 @@ impl House {
             duration: Duration::from_secs(seconds),
             rules: simulate::rules(&self.app.config),
         };
-        let simulation = Simulation::prepare(&settings).await?;
-        live::show(&self.app, &simulation, seconds).await?;
+        let simulation = Arc::new(Simulation::prepare(&settings).await?);
+        live::show(&self.app, &simulation, &self.crowd, seconds).await?;
         self.catch_up().await?;
         let app = Arc::clone(&self.app);
         let by_log = tokio::task::spawn_blocking(move || proof::by_log(&app)).await;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reckon_event::{Kind, Timestamp, Verdict};
 use reckon_market::Bucket;
+use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::command::simulate::Simulation;
@@ -16,35 +17,40 @@ const RENEW_EVERY: Duration = Duration::from_millis(250);
 /// Lines in all where they do not.
 const LINES: u64 = 12;
 
-/// Runs the day while showing how it goes.
-pub async fn show(app: &Arc<App>, simulation: &Simulation, seconds: u64) -> Result<()> {
+/// Runs the day on the crowd's runtime while showing how it goes.
+pub async fn show(
+    app: &App,
+    simulation: &Arc<Simulation>,
+    crowd: &Handle,
+    seconds: u64,
+) -> Result<()> {
     let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
     let lines = Lines::new(&screen, simulation.visits_expected());
+    let (bar, everybody) = (lines.bar.clone(), Arc::clone(simulation));
+    let mut running =
+        crowd.spawn(async move { everybody.run(&|begun| bar.set_position(begun)).await });
     let every = match screen.is_hidden() {
         true => Duration::from_secs((seconds / LINES).max(1)),
         false => RENEW_EVERY,
     };
-    let during = async {
-        let mut renew = tokio::time::interval(every);
-        renew.tick().await;
-        loop {
-            renew.tick().await;
-            let figures = Figures::read(app, simulation);
-            if screen.is_hidden() {
-                eprintln!("{}", figures.line());
-            } else {
-                lines.show(&figures);
+    let mut renew = tokio::time::interval(every);
+    renew.tick().await;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut running => break ended,
+            _ = renew.tick() => {
+                let figures = Figures::read(app, simulation);
+                if screen.is_hidden() {
+                    eprintln!("{}", figures.line());
+                } else {
+                    lines.show(&figures);
+                }
             }
         }
     };
-    let begun = |visits| lines.bar.set_position(visits);
-    let ended = tokio::select! {
-        ended = simulation.run(&begun) => ended,
-        () = during => Ok(()),
-    };
-    screen.clear()?;
+    lines.clear();
     eprintln!("{}", Figures::read(app, simulation).line());
-    ended
+    ended.context("the run")?
 }
 
 /// The lines of a terminal.
@@ -62,9 +68,15 @@ impl Lines {
             bar
         };
         Lines {
-            bar: add("  {msg:>5} {bar:40.cyan/dim} {pos} visits", visits as u64),
+            bar: add("  {msg:>5} {bar:40.cyan/dim} {pos} visits begun", visits as u64),
             counts: add("  {msg}", 0),
             model: add("  {msg}", 0),
+        }
+    }
+
+    fn clear(&self) {
+        for line in [&self.bar, &self.counts, &self.model] {
+            line.finish_and_clear();
         }
     }
 

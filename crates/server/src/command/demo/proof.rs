@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context, Result, bail};
 use reckon_count::naive::{Recount, Sum};
 use reckon_event::{Kind, Micros, TenantId, Timestamp, Verdict};
+use reckon_market::Judgement;
 use reckon_pipeline::recount;
 use reckon_rollup::{Dimension, Granularity, Query, RollupStore};
 
@@ -15,6 +16,8 @@ use crate::engines;
 
 /// Shares of the run that the model is judged in.
 const SHARES: usize = 6;
+/// Ads shown with a prediction below which a model has not seen enough to be judged.
+const JUDGED_MIN: u64 = 30_000;
 /// The least of the gap between constant and truth that the model must have closed at the end.
 const GAP_CLOSED_MIN: f64 = 0.5;
 
@@ -44,18 +47,45 @@ pub async fn by_market(simulation: &Simulation) -> Result<bool> {
     let counted = report::verdict(&simulation.traffic, &truth, &comparison, out)?;
     writeln!(out, "\nlearning: log loss of what was served, against the true probabilities")?;
     report::learning(&truth, SHARES, out)?;
-    let last = truth.judgement.shares(SHARES).pop().and_then(|share| share.gap_closed());
-    let Some(closed) = last else { return Ok(counted) };
-    let holds = closed >= GAP_CLOSED_MIN;
+    let learned = match learning(&truth.judgement) {
+        Learning::NotJudged => return Ok(counted),
+        Learning::TooFew(judged) => {
+            writeln!(out, "too few to judge: {judged} predictions of at least {JUDGED_MIN}")?;
+            return Ok(counted);
+        }
+        Learning::Closed(closed) => closed,
+    };
+    let holds = learned >= GAP_CLOSED_MIN;
     writeln!(
         out,
         "{} at the end the model closes {:.0} % of the gap between the best constant and the truth \
          (at least {:.0} %)",
         mark(holds),
-        100.0 * closed,
+        100.0 * learned,
         100.0 * GAP_CLOSED_MIN
     )?;
     Ok(counted && holds)
+}
+
+/// What can be said of the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Learning {
+    /// The server predicted nothing.
+    NotJudged,
+    /// So few predictions say nothing.
+    TooFew(u64),
+    /// The share of the gap closed at the end of the run.
+    Closed(f64),
+}
+
+fn learning(judgement: &Judgement) -> Learning {
+    let judged = judgement.total().judged;
+    let last = judgement.shares(SHARES).pop().and_then(|share| share.gap_closed());
+    match last {
+        _ if judged == 0 => Learning::NotJudged,
+        Some(closed) if judged >= JUDGED_MIN => Learning::Closed(closed),
+        _ => Learning::TooFew(judged),
+    }
 }
 
 fn print_verdicts(naive: &Recount) {
@@ -142,4 +172,36 @@ fn prove_lines(rollup: &Lines, recounted: &Lines) -> bool {
 
 const fn mark(holds: bool) -> &'static str {
     if holds { "holds " } else { "FAILS " }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reckon_market::{Alternative, Served};
+
+    fn judged(count: u64, predict: impl Fn(f64) -> Option<f64>) -> Learning {
+        let mut judgement = Judgement::new(Timestamp(0), 24, 24);
+        for at in 0..count {
+            let truth = if at % 2 == 0 { 0.02 } else { 0.2 };
+            let served = Served {
+                truth,
+                price: 1.0,
+                instead: Alternative::default(),
+                predicted: predict(truth),
+                clicked: false,
+            };
+            judgement.note(Timestamp(i64::try_from(at % 24).expect("small")), &served);
+        }
+        learning(&judgement)
+    }
+
+    #[test]
+    fn a_model_is_judged_at_the_end_and_by_enough() {
+        assert_eq!(judged(60_000, |_| None), Learning::NotJudged);
+        assert_eq!(judged(1_000, Some), Learning::TooFew(1_000));
+        let Learning::Closed(closed) = judged(60_000, Some) else { panic!("enough to be judged") };
+        assert!((closed - 1.0).abs() < 1e-9);
+        let Learning::Closed(closed) = judged(60_000, |_| Some(0.11)) else { panic!("enough") };
+        assert!(closed < GAP_CLOSED_MIN);
+    }
 }
