@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use reckon_disk::{RealDisk, TempDir};
 use reckon_market::Options;
 use reckon_pipeline::Reached;
@@ -53,7 +53,10 @@ pub fn run(arguments: &Demo) -> Result<ExitCode> {
         let listening = Listening::open(&system).await?;
         let house = House::of(&system, &listening)?;
         house.announce(seconds, folder.path());
-        let proved = house.day(arguments, seconds).await;
+        let proved = tokio::select! {
+            proved = house.day(arguments, seconds) => proved,
+            () = stop_signal() => Err(anyhow!("stopped before the proof")),
+        };
         if proved.is_ok() && arguments.seconds.is_none() && std::io::stdout().is_terminal() {
             eprintln!(
                 "\nreckon keeps running, so that the console can be looked at: {}",

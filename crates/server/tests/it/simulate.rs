@@ -82,8 +82,11 @@ impl Running {
 /// A small market in which everything happens often: within six hours tastes change and ads begin.
 fn options() -> Options {
     let often = Trouble::ALL.into_iter().fold(Troubles::usual(), |troubles, trouble| {
-        let is_rare = matches!(trouble, Trouble::OrderAgain | Trouble::Contradiction);
-        let rate = if is_rare { 0.8 } else { (8.0 * troubles.rate(trouble)).min(0.3) };
+        let rate = match trouble {
+            Trouble::OrderAgain | Trouble::Contradiction => 0.8,
+            Trouble::Bot => 0.02,
+            _ => (8.0 * troubles.rate(trouble)).min(0.3),
+        };
         troubles.with(trouble, rate)
     });
     Options {
