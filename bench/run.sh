@@ -4,7 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=()
 for what in "start: the idle binary" "dedup: counting in memory" "click: redirects" "ingest: batches" \
-    "learn: the online model"; do
+    "predict: predictions" "learn: the online model"; do
     echo "== $what"
     bash "bench/${what%%:*}.sh" || failed+=("${what%%:*}")
     echo

@@ -1,5 +1,5 @@
-// An answer of `GET /api/models/active` as a server with a model gives it: for the look of the page
-// where the server under test has none. The figures follow a course that can be recognised.
+// An answer of `GET /api/models/active` after two hours: for the look of the page, which a server that
+// has just begun cannot show. The figures follow a course that can be recognised.
 
 import type { ActiveModels, ModelBucket } from "../src/api/types";
 
@@ -15,7 +15,7 @@ function bucket(at: number): ModelBucket {
     seconds: 60,
     impressions: isEmpty ? 0 : impressions,
     clicks: isEmpty ? 0 : Math.round(impressions * (rate + noise)),
-    predicted_clicks: isEmpty ? null : impressions * (rate + 0.03 * Math.exp(-at / 12)),
+    predicted_clicks: isEmpty ? 0 : impressions * (rate + 0.03 * Math.exp(-at / 12)),
     log_loss: isEmpty ? null : 0.24 + 0.05 * Math.exp(-at / 15) + noise,
     log_loss_constant: isEmpty ? null : 0.285 + noise,
     auc: isEmpty ? null : 0.71,
@@ -32,14 +32,14 @@ export const MODELS: ActiveModels = {
     trained_clicks: 8_741,
   },
   challenger: {
-    model_version: "trees-7",
-    kind: "trees",
+    model_version: "linear-wide-7",
+    kind: "linear",
     published_at: "2026-11-21T11:00:00Z",
     age_s: 3_600,
     trained_rows: 96_000,
     trained_clicks: 7_900,
   },
-  traffic: { active: 0.95, challenger: 0.05 },
+  traffic: { active: 0.95 },
   metrics: {
     impressions: 108_112,
     clicks: 8_741,
@@ -50,5 +50,6 @@ export const MODELS: ActiveModels = {
     log_loss_constant: 0.2853,
     auc: 0.7134,
   },
+  rows: { pending: 420, dropped: 0, orphans: 3 },
   history: Array.from({ length: 120 }, (_, at) => bucket(at)),
 };

@@ -1,6 +1,6 @@
 // What is read off the page, as a viewer or a reader of the screen would: texts, names, colours.
 
-import type { ConsoleMessage, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
 /** Everything that a page complained of, and every address it asked for. */
 export interface Watched {
@@ -8,12 +8,12 @@ export interface Watched {
   addresses: string[];
 }
 
-/** Watches a page from its start. A status that is an answer, such as 404 for no model, is no complaint. */
-export function watch(page: Page, expected: (message: ConsoleMessage) => boolean): Watched {
+/** Watches a page from its start. */
+export function watch(page: Page): Watched {
   const watched: Watched = { complaints: [], addresses: [] };
   page.on("console", (message) => {
     const isBad = message.type() === "error" || message.type() === "warning";
-    if (isBad && !expected(message)) watched.complaints.push(`${message.text()} at ${message.location().url}`);
+    if (isBad) watched.complaints.push(`${message.text()} at ${message.location().url}`);
   });
   page.on("pageerror", (error) => watched.complaints.push(String(error)));
   page.on("request", (request) => watched.addresses.push(request.url()));
@@ -76,18 +76,31 @@ export async function overhang(page: Page): Promise<string[]> {
   });
 }
 
-/** The sum of all layout shifts since the page was opened, as browsers score them. */
-export async function shifts(page: Page): Promise<number> {
+/** Sums layout shifts from the start on, as browsers score them; must be called before the page is opened. */
+export async function watchShifts(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    const seen = window as unknown as { shifts: string[]; shifted: number };
+    seen.shifts = [];
+    seen.shifted = 0;
+    const add = (entry: PerformanceEntry) => {
+      const shift = entry as PerformanceEntry & { value: number; hadRecentInput: boolean; sources: Array<{ node: Node | null }> };
+      if (shift.hadRecentInput) return;
+      seen.shifted += shift.value;
+      const moved = shift.sources.map(({ node }) => (node instanceof Element ? node.id || node.className : node?.nodeName));
+      if (shift.value > 0.005) seen.shifts.push(`${shift.value.toFixed(3)} ${moved.join(", ")}`);
+    };
+    new PerformanceObserver((list) => list.getEntries().forEach(add)).observe({ type: "layout-shift", buffered: true });
+  });
+}
+
+/** What has moved until now, and how much: 0.1 is what is held to be good. */
+export async function shifts(page: Page): Promise<{ score: number; moved: string[] }> {
   return page.evaluate(async () => {
-    let score = 0;
-    const observer = new PerformanceObserver(() => {});
-    observer.observe({ type: "layout-shift", buffered: true });
-    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
-    for (const entry of observer.takeRecords()) {
-      const shift = entry as PerformanceEntry & { value: number; hadRecentInput: boolean };
-      if (!shift.hadRecentInput) score += shift.value;
-    }
-    return score;
+    // Entries come after the frame that they tell of.
+    for (let frame = 0; frame < 5; frame += 1) await new Promise((resolve) => requestAnimationFrame(resolve));
+    await new Promise((resolve) => setTimeout(resolve));
+    const seen = window as unknown as { shifts: string[]; shifted: number };
+    return { score: seen.shifted, moved: seen.shifts };
   });
 }
 
@@ -128,18 +141,21 @@ export async function contrasts(page: Page): Promise<{ looked: number; low: stri
   });
 }
 
-/** Inputs, buttons and charts that a reader of the screen could not name. */
-export async function nameless(page: Page): Promise<string[]> {
+/** Inputs, buttons, tables and charts that a reader of the screen could not name, and how many were looked at. */
+export async function nameless(page: Page): Promise<{ looked: number; found: string[] }> {
   return page.evaluate(() => {
     const found: string[] = [];
+    let looked = 0;
     for (const element of document.querySelectorAll<HTMLElement>("input, button, [role=img], [role=region], table, section")) {
       const labels = element instanceof HTMLInputElement ? [...(element.labels ?? [])].map((label) => label.innerText) : [];
       const named = element.getAttribute("aria-labelledby");
       const by = named === null ? "" : (document.getElementById(named)?.innerText ?? "");
       const own = element instanceof HTMLButtonElement ? element.innerText : "";
       const name = [...labels, by, own, element.getAttribute("aria-label") ?? ""].join("").trim();
-      if (name === "" && element.checkVisibility()) found.push(element.outerHTML.slice(0, 80));
+      if (!element.checkVisibility()) continue;
+      looked += 1;
+      if (name === "") found.push(element.outerHTML.slice(0, 80));
     }
-    return found;
+    return { looked, found };
   });
 }

@@ -79,9 +79,10 @@ export interface Piece {
 export function piecesOfHistory(history: readonly ModelBucket[]): Piece[] {
   return history.map((bucket) => ({
     from: secondsOf(bucket.from),
-    seconds: bucket.seconds,
-    impressions: bucket.impressions ?? 0,
-    clicks: bucket.clicks ?? 0,
+    // A bucket without a width cannot be drawn.
+    seconds: Math.max(1, bucket.seconds),
+    impressions: bucket.impressions,
+    clicks: bucket.clicks,
     predictedClicks: bucket.predicted_clicks,
     loss: bucket.log_loss,
     lossConstant: bucket.log_loss_constant,

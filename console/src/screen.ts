@@ -103,7 +103,7 @@ export class Screen {
     const [from, to] = [points[0]?.at ?? 0, points.at(-1)?.at ?? 1];
     const times = points.map((point) => point.at);
     const room = { times, from, to: Math.max(to, from + 1) };
-    const isModelKnown = models !== null && models.active !== null;
+    const isModelKnown = models !== null;
     say(this.#rateSpan, isModelKnown ? "predicted against actual" : "actual; no model predicts yet");
     this.#rate.draw({
       ...room,

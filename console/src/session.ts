@@ -200,6 +200,9 @@ export class Session {
       this.#currencyAsked.promise,
     ]);
     this.#answered = this.#clock.now ?? secondsOf(figures.to);
+    // Who reads that ads were shown must not read beside it that none were.
+    const hasImpressions = figures.rows.some((row) => (row.impressions ?? 0) > 0);
+    if (hasImpressions && this.#surveyed?.length === 0) await this.#askSurvey(stop);
     this.#screen.figures(figures, ads.rows, this.#currency, period.words);
   }
 
@@ -232,8 +235,11 @@ export class Session {
   }
 
   async #askModel(stop: AbortSignal): Promise<void> {
-    const answer = await this.#client.get<Partial<ActiveModels>>("api/models/active", {}, stop, [404]);
-    this.#models = answer.active === undefined ? null : (answer as ActiveModels);
+    const isNone = (error: unknown) => error instanceof Refusal && error.status === 404;
+    this.#models = await this.#client.get<ActiveModels>("api/models/active", {}, stop).catch((error: unknown) => {
+      if (isNone(error)) return null;
+      throw error;
+    });
     this.#showModel();
   }
 

@@ -60,15 +60,23 @@ test("a history with nothing in it makes points without figures", () => {
   const empty = {
     from: "2026-11-21T10:00:00Z",
     seconds: 60,
-    impressions: null,
-    clicks: null,
-    predicted_clicks: null,
+    impressions: 0,
+    clicks: 0,
+    predicted_clicks: 0,
     log_loss: null,
     log_loss_constant: null,
     auc: null,
   };
   const [point] = pointsOf(piecesOfHistory([empty]), 60);
   expect(point).toEqual({ at: 1_795_255_230, actual: null, predicted: null, loss: null, lossConstant: null });
+});
+
+test("a bucket of no width does not make points without end", () => {
+  const point = { from: "2026-11-21T10:00:00Z", seconds: 0, impressions: 4, clicks: 1, predicted_clicks: 2 };
+  const bucket = { ...point, log_loss: 0.5, log_loss_constant: 0.6, auc: null };
+  expect(pointsOf(piecesOfHistory([bucket]), 60)).toEqual([
+    { at: 1_795_255_200.5, actual: 0.25, predicted: 0.5, loss: 0.5, lossConstant: 0.6 },
+  ]);
 });
 
 test("rows without a model tell the actual rate only", () => {

@@ -71,32 +71,40 @@ test("failures are told in words", () => {
 
 const MODELS: ActiveModels = {
   active: {
-    model_version: "linear-1842",
+    model_version: "linear-0",
     kind: "linear",
-    published_at: "2026-11-21T10:00:00Z",
-    age_s: 0.4,
-    trained_rows: 12_345,
-    trained_clicks: null,
+    published_at: null,
+    age_s: null,
+    trained_rows: 0,
+    trained_clicks: 0,
   },
   challenger: null,
   traffic: { active: 1 },
-  metrics: null,
-  history: null,
+  metrics: {
+    impressions: 0,
+    clicks: 0,
+    ctr: null,
+    predicted_ctr: null,
+    calibration_ratio: null,
+    log_loss: null,
+    log_loss_constant: null,
+    auc: null,
+  },
+  history: [],
+  rows: { pending: 0, dropped: 0, orphans: 0 },
 };
 
-test("a model without figures yet is shown all the same", () => {
+test("a model that has learnt nothing is shown all the same", () => {
   const facts = new Map(factsOf(MODELS).map(({ name, value }) => [name, value]));
-  expect([facts.get("Version"), facts.get("Published"), facts.get("Learnt from"), facts.get("Log loss"), facts.get("Challenger")])
-    .toEqual(["linear-1842", "0.4 s ago", "12,345", "\u2013", "none"]);
-  expect(factsOf({ ...MODELS, active: null })).toEqual([]);
+  const names = ["Version", "Age", "Learnt from", "Log loss", "Calibration", "AUC", "Challenger"];
+  expect(names.map((name) => facts.get(name)))
+    .toEqual(["linear-0", "\u2013", "0", "\u2013", "\u2013", "\u2013", "none"]);
+  expect(gainOf(MODELS)).toContain("not enough");
 });
 
 test("the gain over the constant is told in words", () => {
-  const metrics = {
-    impressions: 10, clicks: 1, ctr: 0.1, predicted_ctr: 0.1, calibration_ratio: 1, auc: 0.7,
-    log_loss: 0.3, log_loss_constant: 0.4,
-  };
-  expect(gainOf({ ...MODELS, metrics })).toBe("25.00\u00a0% better than the constant CTR (0.4000)");
-  expect(gainOf({ ...MODELS, metrics: { ...metrics, log_loss: 0.5 } })).toContain("25.00\u00a0% worse");
-  expect(gainOf(MODELS)).toContain("not enough");
+  const gain = (log_loss: number) =>
+    gainOf({ ...MODELS, metrics: { ...MODELS.metrics, log_loss, log_loss_constant: 0.4 } });
+  expect(gain(0.3)).toBe("25.00\u00a0% better than the constant CTR (0.4000)");
+  expect(gain(0.5)).toContain("25.00\u00a0% worse");
 });

@@ -1,6 +1,6 @@
 // Which model answers, since when, and how well it does.
 
-import type { ActiveModels, Model } from "../api/types";
+import type { ActiveModel, ActiveModels } from "../api/types";
 import { byId, make, say, showOr } from "../dom";
 import { count, duration, fine, NONE, percent, ratio } from "../format";
 
@@ -44,54 +44,48 @@ export class ModelView {
   }
 }
 
-/** What is told of the models; nothing where none is active. */
+/** What is told of the models. */
 export function factsOf(models: ActiveModels): Fact[] {
   const { active, challenger, metrics } = models;
-  if (active === null) return [];
   return [
-    { name: "Version", value: active.model_version, meaning: kindOf(active, models.traffic?.active ?? null) },
-    { name: "Published", value: ageOf(active.age_s), meaning: "by the server's clock" },
+    { name: "Version", value: active.model_version, meaning: kindOf(active, models.traffic.active) },
+    { name: "Age", value: ageOf(active), meaning: "it has learnt from all that was counted before" },
     {
       name: "Learnt from",
-      value: figure(active.trained_rows),
-      meaning: `impressions, ${figure(active.trained_clicks)} of them clicked`,
+      value: count(active.trained_rows),
+      meaning: `impressions, ${count(active.trained_clicks)} of them clicked`,
     },
-    { name: "Log loss", value: fine(metrics?.log_loss ?? null), meaning: gainOf(models) },
+    { name: "Log loss", value: fine(metrics.log_loss), meaning: gainOf(models) },
     {
       name: "Calibration",
-      value: ratio(metrics?.calibration_ratio ?? null),
+      value: ratio(metrics.calibration_ratio),
       meaning: "predicted clicks by actual ones; 1 is right",
     },
     {
       name: "AUC",
-      value: fine(metrics?.auc ?? null),
+      value: fine(metrics.auc),
       meaning: "how often a clicked ad ranks above one that was not; 0.5 is chance",
     },
     {
       name: "Challenger",
       value: challenger?.model_version ?? "none",
-      meaning: challenger === null
-        ? "no other model is on trial"
-        : kindOf(challenger, models.traffic?.challenger ?? null),
+      meaning: challenger === null ? "no other model is on trial" : challenger.kind,
     },
   ];
 }
 
-function figure(value: number | null): string {
-  return value === null ? NONE : count(value);
+function kindOf(model: ActiveModel, share: number): string {
+  return `${model.kind}, answers ${percent(share)} of requests`;
 }
 
-function kindOf(model: Model, share: number | null): string {
-  return share === null ? model.kind : `${model.kind}, answers ${percent(share)} of requests`;
-}
-
-function ageOf(age_s: number | null): string {
-  return age_s === null ? NONE : `${duration(age_s)} ago`;
+/** One that has learnt nothing yet has no age. */
+function ageOf({ age_s }: ActiveModel): string {
+  return age_s === null ? NONE : duration(age_s);
 }
 
 /** How much better than always predicting the mean. */
 export function gainOf({ metrics }: ActiveModels): string {
-  const [loss, constant] = [metrics?.log_loss ?? null, metrics?.log_loss_constant ?? null];
+  const { log_loss: loss, log_loss_constant: constant } = metrics;
   if (loss === null || constant === null || constant === 0) return "not enough was counted yet to tell";
   const gain = (constant - loss) / constant;
   const word = gain >= 0 ? "better" : "worse";

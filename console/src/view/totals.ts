@@ -20,7 +20,7 @@ export class TotalsView {
     say(this.#net, count(totals.net));
     say(this.#gross, count(totals.gross));
     const leftOut = totals.gross === 0 ? null : (totals.gross - totals.net) / totals.gross;
-    say(this.#leftOut, leftOut === null ? "all that came in" : `${percent(leftOut)} of them do not count`);
+    say(this.#leftOut, leftOut === null ? "all that came in" : `${percent(leftOut)} not counted`);
     say(this.#impressions, count(totals.impressions));
     say(this.#ctr, percent(ctr(totals.net, totals.impressions)));
     say(this.#spend, money(totals.spend, currency));

@@ -18,14 +18,26 @@ const PREDICTION_MIN: f64 = 1e-9;
 pub struct Served {
     /// How likely it was to be clicked where it was shown.
     pub truth: f64,
-    /// How likely an ad chosen by chance would have been, in its place.
-    pub random: f64,
-    /// How likely the best ad for its place would have been.
-    pub best: f64,
+    /// What a click on it costs, in micros.
+    pub price: f64,
+    /// What else could have been shown in its place.
+    pub instead: Alternative,
     /// What the server said of `truth`, if it did.
     pub predicted: Option<f64>,
     /// It was clicked.
     pub clicked: bool,
+}
+
+/// What else could have been shown on a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Alternative {
+    /// How likely an ad chosen by chance is clicked there.
+    pub random: f64,
+    /// What an ad chosen by chance earns there: probability times price, in micros.
+    pub random_value: f64,
+    /// What the ads that earn most would earn there: the best on the first place, the next best on the
+    /// second, and so on.
+    pub best_value: f64,
 }
 
 /// Sums over shown ads.
@@ -37,10 +49,10 @@ pub struct Bucket {
     pub clicks: u64,
     /// Sum of the true probabilities.
     pub truth: f64,
-    /// The same, had all been chosen by chance.
-    pub random: f64,
-    /// The same, had the best been shown each time.
-    pub best: f64,
+    /// Sum of what was earned in the mean: true probabilities times prices, in micros.
+    pub value: f64,
+    /// The same sums for what else could have been shown.
+    pub instead: Alternative,
     /// Of them with a prediction. All that follows is of these.
     pub judged: u64,
     /// Sum of the true probabilities.
@@ -53,14 +65,22 @@ pub struct Bucket {
     pub truth_loss: f64,
 }
 
+impl Alternative {
+    fn add(&mut self, other: &Alternative) {
+        self.random += other.random;
+        self.random_value += other.random_value;
+        self.best_value += other.best_value;
+    }
+}
+
 impl Bucket {
     /// Takes one shown ad in.
     pub fn note(&mut self, served: &Served) {
         self.shown += 1;
         self.clicks += u64::from(served.clicked);
         self.truth += served.truth;
-        self.random += served.random;
-        self.best += served.best;
+        self.value += served.truth * served.price;
+        self.instead.add(&served.instead);
         if let Some(predicted) = served.predicted {
             self.judged += 1;
             self.judged_truth += served.truth;
@@ -75,8 +95,8 @@ impl Bucket {
         self.shown += other.shown;
         self.clicks += other.clicks;
         self.truth += other.truth;
-        self.random += other.random;
-        self.best += other.best;
+        self.value += other.value;
+        self.instead.add(&other.instead);
         self.judged += other.judged;
         self.judged_truth += other.judged_truth;
         self.predicted += other.predicted;
@@ -97,6 +117,12 @@ impl Bucket {
     /// Expected log loss of the constant that fits these impressions best: their true mean.
     pub fn constant_log_loss(&self) -> Option<f64> {
         self.mean(self.judged_truth).map(|mean| expected_loss(mean, mean))
+    }
+
+    /// How far what was earned lies between what chance (0) and the best ads (1) would have earned.
+    pub fn value_gained(&self) -> Option<f64> {
+        let room = self.instead.best_value - self.instead.random_value;
+        (room > 0.0).then(|| (self.value - self.instead.random_value) / room)
     }
 
     /// Predicted clicks for each true one.
@@ -169,17 +195,26 @@ impl Judgement {
 }
 
 impl Market {
-    /// For each place from the first: how likely a random ad would be clicked there, and how likely the
-    /// best, where the best of all ads that have begun stands first, the next best second, and so on.
-    pub fn alternatives(&self, scene: &Scene, places: usize) -> Vec<(f64, f64)> {
+    /// What could be shown on each place from the first, of all ads that have begun.
+    pub fn alternatives(&self, scene: &Scene, places: usize) -> Vec<Alternative> {
         let begun = |ad: &usize| f64::from(self.ads[*ad].launch_hour) <= scene.hours.max(0.0);
-        let mut chances: Vec<f64> =
-            (0..self.ads.len()).filter(begun).map(|ad| self.probability(scene, ad, 1)).collect();
-        chances.sort_by(|one, other| other.total_cmp(one));
-        let mean = chances.iter().sum::<f64>() / chances.len().max(1) as f64;
+        let of = |ad| {
+            let chance = self.probability(scene, ad, 1);
+            (chance, chance * self.price(ad) as f64)
+        };
+        let ads: Vec<(f64, f64)> = (0..self.ads.len()).filter(begun).map(of).collect();
+        let mut values: Vec<f64> = ads.iter().map(|&(_, value)| value).collect();
+        values.sort_by(|one, other| other.total_cmp(one));
+        let mean = |sum: f64| sum / ads.len().max(1) as f64;
+        let chance = mean(ads.iter().map(|&(chance, _)| chance).sum());
+        let value = mean(values.iter().sum());
         let place = |at: usize| {
             let seen = examination(u16::try_from(at + 1).unwrap_or(u16::MAX));
-            (seen * mean, seen * chances.get(at).copied().unwrap_or(0.0))
+            Alternative {
+                random: seen * chance,
+                random_value: seen * value,
+                best_value: seen * values.get(at).copied().unwrap_or(0.0),
+            }
         };
         (0..places).map(place).collect()
     }
@@ -191,7 +226,9 @@ mod tests {
     use crate::{Device, Options};
 
     fn served(truth: f64, predicted: Option<f64>) -> Served {
-        Served { truth, random: truth / 2.0, best: 2.0 * truth, predicted, clicked: truth > 0.5 }
+        let instead =
+            Alternative { random: truth / 2.0, random_value: truth, best_value: 9.0 * truth };
+        Served { truth, price: 5.0, instead, predicted, clicked: truth > 0.5 }
     }
 
     fn bucket(of: &[(f64, Option<f64>)]) -> Bucket {
@@ -230,6 +267,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_earned_is_held_against_chance_and_the_best() {
+        let bucket = bucket(&[(0.1, None), (0.3, None)]);
+        assert!((bucket.value - 2.0).abs() < 1e-12);
+        assert!((bucket.value_gained().expect("there is room") - 0.5).abs() < 1e-12);
+        assert_eq!(Bucket::default().value_gained(), None);
+    }
+
+    #[test]
     fn certain_predictions_cost_much_and_not_everything() {
         let loss = bucket(&[(0.5, Some(0.0)), (0.5, Some(1.0))]).model_log_loss().expect("judged");
         assert!(loss.is_finite() && loss > 5.0, "{loss}");
@@ -254,13 +299,17 @@ mod tests {
         let scene =
             |hours| Scene { user: 1, page: 2, device: Device::Tablet, hour_of_day: 9, hours };
         let early = market.alternatives(&scene(0.0), 4);
+        let begun: Vec<usize> = (0..80).filter(|&ad| market.ads[ad].launch_hour == 0).collect();
         let chance = |ad: usize| market.probability(&scene(0.0), ad, 1);
-        let best =
-            (0..80).filter(|&ad| market.ads[ad].launch_hour == 0).map(chance).fold(0.0, f64::max);
-        assert_eq!(early[0].1, best);
-        assert!(early.iter().all(|(random, best)| random < best), "{early:?}");
-        assert!(early.is_sorted_by(|one, next| one.0 > next.0 && one.1 > next.1));
+        let value = |ad: usize| chance(ad) * market.price(ad) as f64;
+        let best = begun.iter().map(|&ad| value(ad)).fold(0.0, f64::max);
+        assert_eq!(early[0].best_value, best);
+        let mean = begun.iter().map(|&ad| chance(ad)).sum::<f64>() / begun.len() as f64;
+        assert!((early[0].random - mean).abs() < 1e-12);
+        assert!(early.iter().all(|place| place.random_value < place.best_value), "{early:?}");
+        assert!(early.is_sorted_by(|one, next| one.random > next.random));
+        assert!(early.is_sorted_by(|one, next| one.best_value > next.best_value));
         let late = market.alternatives(&scene(13.0), 1);
-        assert!(late[0].1 >= best, "more ads offer no worse a best");
+        assert!(late[0].best_value >= best, "more ads offer no worse a best");
     }
 }

@@ -48,7 +48,7 @@ mod world;
 pub use counts::{Cell, Counts};
 pub use curve::Curve;
 pub use expect::{Door, Rules, Used};
-pub use judgement::{Bucket, Judgement, Served};
+pub use judgement::{Alternative, Bucket, Judgement, Served};
 pub use lines::{Lines, LinesTruth};
 pub use options::{Drift, Options, Trouble, Troubles};
 pub use random::Random;

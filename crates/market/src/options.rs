@@ -57,8 +57,8 @@ pub enum Trouble {
     ScanPrefetch,
     /// A robot that says it is one opens the click's URL. Rate: of shown ads.
     ScanRobot,
-    /// A machine that looks like a browser and clicks a lot, from one of a few addresses. Rate: of
-    /// visits.
+    /// A machine that looks like a browser and clicks a dozen ads within a minute, from one of a few
+    /// addresses. Rate: of visits.
     Bot,
     /// A browser fetches a pixel again. Rate: of pixels.
     PixelAgain,
@@ -128,7 +128,7 @@ impl Trouble {
         match self {
             Trouble::DoubleClick => 0.06,
             Trouble::ScanHead | Trouble::ScanPrefetch | Trouble::ScanRobot => 0.005,
-            Trouble::Bot => 0.004,
+            Trouble::Bot => 0.001,
             Trouble::PixelAgain => 0.02,
             Trouble::BatchAgain => 0.03,
             Trouble::LatePhone => 0.04,

@@ -11,6 +11,8 @@ const VIEWED: f64 = 0.7;
 const ORDERED: f64 = 0.1;
 /// How often a machine clicks what it is shown.
 const BOT_CLICKS: f64 = 0.6;
+/// How long a machine takes to click all of it, in seconds.
+const BOT_S_MAX: f64 = 40.0;
 /// The longest time from an ad to the click on it, in seconds.
 const DWELL_S_MAX: f64 = 20.0;
 /// How many hours late a phone uploads that was offline.
@@ -234,7 +236,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// A machine loads all ads and clicks most of them.
+    /// A machine loads all ads and clicks most of them, faster than people behind one address would.
     fn machine(&mut self, shown_count: usize) {
         self.reaction.troubles.push(Trouble::Bot);
         for shown in 0..shown_count {
@@ -243,7 +245,7 @@ impl Drawing<'_> {
             let clicks = self.random.chance(BOT_CLICKS);
             self.reaction.clicked.push(clicks);
             if clicks {
-                let after = self.seconds(0.8, 2.0);
+                let after = self.seconds(0.8, BOT_S_MAX);
                 self.step(after, shown, Act::Click, None);
             }
         }

@@ -8,8 +8,10 @@ use crate::random::{Random, Stream};
 use crate::world::CATEGORIES;
 use crate::{Curve, Device, Market, REGIONS, Scene, Trouble};
 
-/// The most ads of one page.
-pub(crate) const ADS_MAX: usize = 4;
+/// The most ads of one page that a person reads.
+const ADS_MAX: usize = 4;
+/// The ads that a machine asks for at once.
+const BOT_ADS: usize = 20;
 /// Machines that click, each with an address, and the users that each claims to be.
 pub(crate) const BOT_COUNT: usize = 3;
 const BOT_COOKIES: usize = 4;
@@ -157,7 +159,7 @@ impl Market {
             device: Device::Desktop,
             channel: Channel::Web,
             page: random.below(self.pages.len()),
-            ad_count: ADS_MAX,
+            ad_count: BOT_ADS,
         }
     }
 
@@ -241,7 +243,7 @@ mod tests {
 
     #[test]
     fn bots_come_from_few_addresses_and_can_be_switched_off() {
-        let (market, visits) = day(1, Troubles::usual());
+        let (market, visits) = day(1, Troubles::usual().with(Trouble::Bot, 0.004));
         let bots: Vec<&Visit> =
             visits.iter().filter(|visit| matches!(visit.visitor, Visitor::Bot(_))).collect();
         assert!((60..200).contains(&bots.len()), "{} bots", bots.len());

@@ -184,6 +184,11 @@ impl Market {
         market
     }
 
+    /// What a click on an ad costs, in micros.
+    pub fn price(&self, ad: usize) -> i64 {
+        self.campaigns[self.ads[ad].campaign].cpc_micros
+    }
+
     /// The index of an ad that the server names.
     pub fn ad_index(&self, ad_id: &str) -> Option<usize> {
         // The ids are numbered and padded alike up to a thousand ads; beyond it they are searched.
@@ -199,8 +204,8 @@ fn shifted_zipf(rank: usize, shift: f64) -> f64 {
 fn campaigns(options: &Options) -> Vec<Campaign> {
     let campaign = |at: usize| {
         let mut random = Random::of(options.seed, Stream::Campaigns, at as u64);
-        // From one cent to forty, in whole tenths of a cent.
-        let cpc_micros = (10.0 * 40_f64.powf(random.unit())).round() as i64 * 1_000;
+        // From ten cents to forty, in whole tenths of a cent.
+        let cpc_micros = (100.0 * 4_f64.powf(random.unit())).round() as i64 * 1_000;
         let campaign_id = format!("m{}-campaign-{at:02}", options.seed);
         Campaign { campaign_id, advertiser: at / FAN_OUT, cpc_micros }
     };
@@ -310,7 +315,9 @@ mod tests {
         assert_eq!(market.ads.iter().filter(|ad| ad.launch_hour == 0).count(), 61);
         let prices: std::collections::HashSet<i64> =
             market.campaigns.iter().map(|campaign| campaign.cpc_micros).collect();
-        assert!(prices.len() > 10 && prices.iter().all(|price| (10_000..=400_000).contains(price)));
+        assert!(
+            prices.len() > 10 && prices.iter().all(|price| (100_000..=400_000).contains(price))
+        );
         for campaign in &market.campaigns {
             assert!(campaign.advertiser < market.advertisers.len());
         }

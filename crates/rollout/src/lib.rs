@@ -25,3 +25,4 @@ pub use learner::{Learner, Options, Recall};
 pub use reckon_model::LinearOptions;
 
 pub use models::{Models, Online, Report};
+pub use state::{Report as StateReport, verify};

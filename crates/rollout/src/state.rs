@@ -78,6 +78,27 @@ impl State {
     }
 }
 
+/// What a check has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The last epoch that is durable; 0 before the first.
+    pub epoch: u64,
+    /// Rows learned up to there.
+    pub rows: u64,
+    /// What is wrong.
+    pub damage: Option<String>,
+}
+
+/// Checks the learner's state in a folder without changing it.
+pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> Result<Report, SubscriberError> {
+    let store = Store { disk, dir: dir.to_owned(), persisted: None };
+    Ok(match store.newest()? {
+        None => Report::default(),
+        Some((epoch, Some(state))) => Report { epoch, rows: state.progress.rows, damage: None },
+        Some((epoch, None)) => Report { epoch, rows: 0, damage: Some(store.damaged(epoch)) },
+    })
+}
+
 /// The folder.
 pub struct Store {
     disk: Arc<dyn Disk>,
@@ -94,21 +115,32 @@ impl Store {
     ) -> Result<(Self, Option<State>, Option<String>), SubscriberError> {
         disk.create_dir_all(dir).map_err(failed)?;
         let mut store = Store { disk, dir: dir.to_owned(), persisted: None };
-        let Some(epoch) = store.listed()?.pop() else {
-            return Ok((store, None, None));
-        };
-        let path = store.path(epoch);
-        let bytes = read_all(&*store.disk, &path).map_err(failed)?.unwrap_or_default();
-        match State::decode(&bytes).filter(|state| state.progress.epoch == epoch) {
-            Some(state) => {
+        match store.newest()? {
+            None => Ok((store, None, None)),
+            Some((epoch, Some(state))) => {
                 store.persisted = Some(epoch);
                 Ok((store, Some(state), None))
             }
-            None => {
+            Some((epoch, None)) => {
                 store.remove(|_| true)?;
-                Ok((store, None, Some(format!("{} is damaged", path.display()))))
+                let damage = store.damaged(epoch);
+                Ok((store, None, Some(damage)))
             }
         }
+    }
+
+    /// The newest file's epoch, and what is in it; `None` for one that is damaged.
+    fn newest(&self) -> Result<Option<(u64, Option<State>)>, SubscriberError> {
+        let Some(epoch) = self.listed()?.pop() else {
+            return Ok(None);
+        };
+        let bytes = read_all(&*self.disk, &self.path(epoch)).map_err(failed)?.unwrap_or_default();
+        let state = State::decode(&bytes).filter(|state| state.progress.epoch == epoch);
+        Ok(Some((epoch, state)))
+    }
+
+    fn damaged(&self, epoch: u64) -> String {
+        format!("{} is damaged", self.path(epoch).display())
     }
 
     pub const fn persisted(&self) -> Option<u64> {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use reckon_market::Trouble;
 
-use crate::command::replay::Format;
+use crate::command::replay::{self, Format};
 
 /// Counts every ad click once, and predicts the next one.
 #[derive(Debug, Parser)]
@@ -22,7 +22,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run the whole system on this machine.
     Serve(Serve),
-    /// Run the system on a temporary folder with a generated day of traffic, and prove its figures.
+    /// Run the system on a temporary folder with a simulated market's day, and prove its figures.
     Demo(Demo),
     /// Send a market with known truth through the front door; the key is taken from RECKON_API_KEY.
     Simulate(Simulate),
@@ -68,12 +68,16 @@ pub struct Serve {
 /// `reckon demo`
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// How long the generated day may take.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=3_600))]
-    pub seconds: u64,
-    /// The seed of the generated day.
+    /// How long the market's day takes, in seconds; 60 where not given. With it, or where stdout is no
+    /// terminal, the demo ends by itself; else the server stays to be looked at until Ctrl-C.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=3_600))]
+    pub seconds: Option<u64>,
+    /// The seed of the market.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Visits a second, in the mean; each asks for one to four ads.
+    #[arg(long, default_value_t = 700, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
 }
 
 /// `reckon simulate`
@@ -133,6 +137,16 @@ pub struct Replay {
     /// Send the conversions that a log tells of beside its clicks.
     #[arg(long)]
     pub conversions: bool,
+    /// Rows that are predicted before the outcome of the first of them is durable: fewer know more
+    /// of the rows before them, more are faster.
+    #[arg(long, value_name = "ROWS", default_value_t = replay::IN_FLIGHT, value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    pub in_flight: u16,
+    /// From a prediction to its click, in milliseconds: more than the server's rules.too_fast_ms.
+    #[arg(long, value_name = "MS", default_value_t = replay::CLICK_AFTER_MS, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub click_after_ms: u64,
+    /// Predict and count every row of a predicted log once more, though it was sent before.
+    #[arg(long)]
+    pub anew: bool,
 }
 
 /// `reckon verify`
@@ -161,6 +175,8 @@ pub enum BenchWhat {
     Click(Load),
     /// POST /v1/events in batches of clicks, one fresh token each.
     Ingest(Load),
+    /// POST /api/predict at several numbers of candidates.
+    Predict(PredictLoad),
     /// Print fresh clicks, one a line, for other load generators.
     Mint(Mint),
     /// Let the online model learn a file of Vowpal Wabbit's text format; no server is asked.
@@ -225,6 +241,42 @@ pub struct Load {
     /// Tokens minted before; each is used once, and the run ends when they are used up.
     #[arg(long)]
     pub count: Option<usize>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to ask for predictions.
+#[derive(Clone, Debug, Args)]
+pub struct PredictLoad {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+    /// How long each measurement takes.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub seconds: u64,
+    /// Connections side by side.
+    #[arg(long, default_value_t = 16)]
+    pub connections: usize,
+    /// Requests a second, sent whether or not earlier ones were answered; 0 asks as fast as answers
+    /// come first, and then at 70 % of that rate.
+    #[arg(long, default_value_t = 0)]
+    pub rate: u64,
+    /// Candidates of a request; each number is measured by itself.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1_000], value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub candidates: Vec<u16>,
+    /// How many of the best get a token.
+    #[arg(long, default_value_t = 10)]
+    pub mint: usize,
+    /// People who come back.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub users: u32,
+    /// Ads that are registered for it.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub ads: u32,
+    /// The seed of who is asked about.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,

@@ -41,14 +41,40 @@ pub struct Files {
     changed: HashSet<Entity, foldhash::fast::RandomState>,
 }
 
+/// What a check has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The last epoch that is durable; 0 before the first.
+    pub epoch: u64,
+    /// Entities whose counters are kept.
+    pub entities: u64,
+    /// What is wrong.
+    pub damage: Option<String>,
+}
+
+/// Checks the files in a folder without changing them.
+pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> Result<Report, Error> {
+    let mut files = Files::new(disk, dir);
+    match files.load() {
+        Ok(kept) => {
+            Ok(Report { epoch: kept.epoch, entities: kept.counters.len() as u64, damage: None })
+        }
+        Err(Load::Damaged(what)) => Ok(Report { damage: Some(what), ..Report::default() }),
+        Err(Load::Failed(error)) => Err(error),
+    }
+}
+
 impl Files {
+    fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
+        Files { disk, dir: dir.to_owned(), chain: Vec::new(), changed: HashSet::default() }
+    }
+
     /// Reads what is there. Damage is told and everything is left out: what a part of it would say
     /// is wrong.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, Kept, Option<String>), Error> {
         let failed = |error| Error::disk(format!("open {}", dir.display()), error);
         disk.create_dir_all(dir).map_err(failed)?;
-        let mut files =
-            Files { disk, dir: dir.to_owned(), chain: Vec::new(), changed: HashSet::default() };
+        let mut files = Files::new(disk, dir);
         match files.load() {
             Ok(kept) => Ok((files, kept, None)),
             Err(Load::Failed(error)) => Err(error),

@@ -21,6 +21,7 @@ use reckon_disk::Disk;
 use reckon_event::{Applied, Epoch};
 
 use self::files::{Files, Kept};
+pub use self::files::{Report, verify};
 use self::side::Side;
 use crate::{Entity, Error, FeatureStore, Marks, Read, Update};
 

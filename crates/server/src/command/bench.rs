@@ -1,19 +1,23 @@
 //! `reckon bench`: the project's own load generator.
 //!
 //! It shares its machine with what it measures, so it must be cheap: requests are rendered before the
-//! clock starts, answers are read for their status and length only, and one thread drives all clicks.
+//! clock starts, answers are read for their status and length only, and one thread drives all clicks and predictions.
 //! With a rate it is an open loop: requests are due at fixed times whether or not earlier ones were
 //! answered, and latency counts from when a request was due, so a stall is not left out of the
-//! figures. Every request carries a token of its own, so each of them can count; afterwards the net
-//! clicks of the server are compared with what was sent.
+//! figures. Every click carries a token of its own, so each of them can count; afterwards the net clicks
+//! of the server are compared with what was sent.
 
 mod click;
+mod crowd;
 mod due;
+mod engine;
 mod ingest;
 mod learn;
 mod machine;
+mod measured;
 mod mint;
 mod outcome;
+mod predict;
 mod wire;
 
 use std::io::Write;
@@ -21,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Learn, Load, Mint};
+use crate::args::{Learn, Load, Mint, PredictLoad};
 
 /// Clicks in flight by default.
 const CLICK_CONNECTIONS: usize = 64;
@@ -61,6 +65,25 @@ pub fn ingest(load: &Load, key: Option<String>) -> Result<ExitCode> {
     let outcome = ingest::run(&options)?;
     outcome.print(load.json, &mut std::io::stdout().lock())?;
     Ok(verdict(outcome.is_exact()))
+}
+
+/// `reckon bench predict`: `POST /api/predict` at several numbers of candidates.
+pub fn predict(load: &PredictLoad, key: Option<String>) -> Result<ExitCode> {
+    let options = predict::Options {
+        to: load.to.clone(),
+        key,
+        seconds: load.seconds,
+        connections: load.connections,
+        rate: load.rate,
+        mint: load.mint,
+        candidates: load.candidates.iter().map(|&count| usize::from(count)).collect(),
+        users: load.users,
+        ads: load.ads,
+        seed: load.seed,
+    };
+    let measured = predict::run(&options)?;
+    measured.print(load.json, &mut std::io::stdout().lock())?;
+    Ok(verdict(measured.is_good()))
 }
 
 /// `reckon bench mint`: prints what other load generators send, one request or event a line.

@@ -2,7 +2,6 @@
 
 pub mod bench;
 pub mod client;
-pub mod day;
 pub mod demo;
 pub mod replay;
 pub mod serve;
@@ -29,6 +28,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Bench(bench) => match bench.what {
             BenchWhat::Click(load) => bench::click(&load, std::env::var("RECKON_API_KEY").ok()),
             BenchWhat::Ingest(load) => bench::ingest(&load, std::env::var("RECKON_API_KEY").ok()),
+            BenchWhat::Predict(load) => bench::predict(&load, std::env::var("RECKON_API_KEY").ok()),
             BenchWhat::Learn(learn) => bench::learn(&learn),
             BenchWhat::Mint(mint) => bench::mint(&mint, std::env::var("RECKON_API_KEY").ok()),
         },

@@ -112,8 +112,8 @@ fn announce(system: &System, listening: &Listening, dir: &DataDir) {
     }
 }
 
-/// SIGINT or SIGTERM.
-async fn stop_signal() {
+/// Waits for SIGINT or SIGTERM.
+pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");

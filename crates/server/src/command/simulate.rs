@@ -18,6 +18,9 @@ mod traffic;
 mod truth;
 mod wire;
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,22 +119,27 @@ pub fn rules(config: &Config) -> Rules {
     }
 }
 
-async fn simulate(settings: &Settings, truth_file: Option<&std::path::Path>) -> Result<ExitCode> {
+async fn simulate(settings: &Settings, truth_file: Option<&Path>) -> Result<ExitCode> {
+    // A file that cannot be written is told before the run, not after it.
+    let mut truth_file = truth_file.map(open_truth).transpose()?;
     let simulation = Simulation::prepare(settings).await?;
     let (out, bar) = (&mut std::io::stdout(), progress_bar(simulation.visits_expected()));
     simulation.run(&|visits| bar.set_position(visits)).await?;
     bar.finish_and_clear();
     let comparison = simulation.settle().await?;
     let truth = simulation.traffic.truth.lock().clone();
-    if let Some(path) = truth_file {
+    if let Some(file) = &mut truth_file {
         let json = report::json(&simulation.traffic, &truth, settings.visits_per_second);
-        std::fs::write(path, format!("{json:#}\n"))
-            .with_context(|| format!("--truth: cannot write {}", path.display()))?;
+        file.write_all(format!("{json:#}\n").as_bytes()).context("--truth")?;
     }
     report::table(&truth, out)?;
     report::learning(&truth, 6, out)?;
     let good = report::verdict(&simulation.traffic, &truth, &comparison, out)?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn open_truth(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("--truth: cannot write {}", path.display()))
 }
 
 fn progress_bar(visits: f64) -> indicatif::ProgressBar {

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the findings are the command's data")]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use reckon_books::SqliteBooks;
@@ -28,8 +29,14 @@ pub fn run(arguments: &Verify) -> Result<ExitCode> {
     }
     let _lock = engines::lock(&dir)?;
     let books = dir.books(&config)?;
-    let findings =
-        vec![log(&dir)?, count(&dir)?, rollup(&dir)?, runtime(1)?.block_on(check_books(&books))?];
+    let findings = vec![
+        log(&dir)?,
+        count(&dir)?,
+        rollup(&dir)?,
+        features(&dir)?,
+        learner(&dir)?,
+        runtime(1)?.block_on(check_books(&books))?,
+    ];
     let mut damaged = false;
     for finding in &findings {
         let word = if finding.damages.is_empty() { "sound" } else { "DAMAGED" };
@@ -77,6 +84,24 @@ fn rollup(dir: &DataDir) -> Result<Finding> {
             report.rows, report.files, report.epoch
         ),
         damages: damages.collect(),
+    })
+}
+
+fn features(dir: &DataDir) -> Result<Finding> {
+    let report = reckon_feature::memory::verify(Arc::new(RealDisk), &dir.features())?;
+    Ok(Finding {
+        part: "features",
+        looked_at: format!("{} entities, up to epoch {}", report.entities, report.epoch),
+        damages: report.damage.into_iter().collect(),
+    })
+}
+
+fn learner(dir: &DataDir) -> Result<Finding> {
+    let report = reckon_rollout::verify(Arc::new(RealDisk), &dir.learner()).context("learner")?;
+    Ok(Finding {
+        part: "learner",
+        looked_at: format!("{} rows learned, up to epoch {}", report.rows, report.epoch),
+        damages: report.damage.into_iter().collect(),
     })
 }
 

@@ -21,14 +21,18 @@ pub mod replay;
 pub mod scrape;
 pub mod serve;
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
 pub use auth::Gate;
@@ -68,7 +72,8 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Answers one request: at a door, or by a route; errors become problems with the request's id.
+/// Answers one request: at a door, or by a route; errors become problems with the request's id, and so
+/// does a handler that panics: the connection goes on.
 pub async fn handle<B>(app: &App, router: &Router, request: Request<B>, peer: IpAddr) -> Response
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
@@ -78,14 +83,34 @@ where
         let request_id = request_id(request.headers());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
-        let Ok(response) = router.clone().oneshot(request).await;
+        let answered = caught(router.clone().oneshot(request)).await;
+        let response = match answered {
+            Ok(Ok(response)) => response,
+            Err(problem) => problem.into_response(),
+        };
         return with_request_id(response, &request_id);
     };
     let (head, _body) = request.into_parts();
-    match door::answer(app, kind, &head, peer).await {
+    match caught(door::answer(app, kind, &head, peer)).await.and_then(|answer| answer) {
         Ok(response) => response,
         Err(problem) => problem.render(&request_id(&head.headers)),
     }
+}
+
+/// Lets a panic end the request it happened in and nothing else. What it left half done in memory is
+/// guarded by locks of its own; what it told the log or the books is whole or not there.
+async fn caught<T>(answer: impl Future<Output = T>) -> Result<T, Problem> {
+    let mut answer = pin!(answer);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context)));
+        match polled {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => Poll::Ready(Err(Problem::internal(
+                "the server failed at this request; what it printed says where",
+            ))),
+        }
+    })
+    .await
 }
 
 /// Renders problems, and errors that the framework made by itself, and names the request.

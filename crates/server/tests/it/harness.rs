@@ -93,6 +93,16 @@ impl House {
         self.system = Some(system);
     }
 
+    /// With one route more: a GET that does this.
+    pub fn route<T: axum::response::IntoResponse + 'static>(
+        &mut self,
+        path: &str,
+        answer: impl Fn() -> T + Clone + Send + Sync + 'static,
+    ) {
+        let router = std::mem::take(&mut self.router);
+        self.router = router.route(path, axum::routing::get(async move || answer()));
+    }
+
     /// What handlers share.
     pub fn app(&self) -> &Arc<App> {
         &self.system.as_ref().expect("it runs").app

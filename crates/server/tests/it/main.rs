@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they compared")]
 
+mod bench;
 mod catalog;
 mod clicks;
 mod console;
@@ -18,6 +19,8 @@ mod predict;
 mod problems;
 mod process;
 mod replay;
+mod replay_predictions;
+mod simulate;
 
 use std::time::{Duration, Instant};
 

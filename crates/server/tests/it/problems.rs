@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
-use reckon_disk::RealDisk;
+use reckon_disk::{RealDisk, SimDisk};
 use serde_json::json;
 
 use crate::harness::{Answer, House};
@@ -59,6 +59,52 @@ async fn every_error_has_one_shape() {
     let keyed = [admin, ("idempotency-key", "k")];
     check(&house.ask("POST", "/v1/ads", &keyed, large).await, 413);
     check(&house.ask("POST", "/v1/ads", &keyed, "{".to_owned()).await, 400);
+}
+
+/// Each status of the published table, by what really leads to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_status_of_the_table_can_be_had() {
+    let disk = SimDisk::new(3);
+    let settings =
+        [("SERVER__ANONYMOUS_REQUESTS_PER_SECOND", "2"), ("SERVER__BODY_BYTES_MAX", "2000")];
+    let mut house = House::with(&settings, Arc::new(disk.clone())).await;
+    house.register(&["a"]).await;
+    let reader = house
+        .post("/v1/keys", &json!({"name": "reader", "kind": "secret", "scopes": ["read"]}))
+        .await;
+    let reader = format!("Bearer {}", reader.json()["secret"].as_str().expect("a secret"));
+    let predict = json!({"user_id": "u", "ad_candidates": ["a"]}).to_string();
+    let asked = async |bearer: &str, body: &str| {
+        house.ask("POST", "/api/predict", &[("authorization", bearer)], body.to_owned()).await
+    };
+    let admin = format!("Bearer {}", house.key);
+    check(&asked(&admin, "{\"ad_candidates\": 7}").await, 400);
+    check(&asked("Bearer nobody", &predict).await, 401);
+    check(&asked(&reader, &predict).await, 403);
+    check(&house.get("/v1/ads/nobody").await, 404);
+    let other =
+        json!({"ad_id": "a", "campaign_id": "cmp", "destination_url": "https://other.example"});
+    check(&house.post("/v1/ads", &other).await, 409);
+    check(&asked(&admin, &"x".repeat(2_001)).await, 413);
+    check(&asked(&admin, "{\"ad_candidates\": []}").await, 422);
+    let mut refused = house.ask("GET", "/v1/ads", &[], Body::empty()).await;
+    for _ in 0..20 {
+        if refused.status == 429 {
+            break;
+        }
+        refused = house.ask("GET", "/v1/ads", &[], Body::empty()).await;
+    }
+    check(&refused, 429);
+    assert!(refused.header("retry-after").parse::<u32>().is_ok(), "{refused:?}");
+    house.route("/fails", || -> &'static str { panic!("as a handler must not") });
+    check(&house.browse("/fails").await, 500);
+    disk.fail_all_syncs(true);
+    let event = json!([{"type": "click", "ad_id": "a", "event_id": "e"}]);
+    let unavailable = house.post("/v1/events", &event).await;
+    check(&unavailable, 503);
+    assert!(unavailable.header("retry-after").parse::<u32>().is_ok(), "{unavailable:?}");
+    disk.fail_all_syncs(false);
+    assert_eq!(house.browse("/healthz").await.status, 200, "it goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

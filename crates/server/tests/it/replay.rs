@@ -1,16 +1,12 @@
 //! Logs sent through the front door, against a real server: every row counts once, a second run of
 //! the same file adds duplicates and nothing else, and what is not taken is told where it stands.
-//! And a generated day whose outcome is known: the server's figures must equal it to the last record.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use reckon_disk::TempDir;
-use reckon_event::{Kind, Verdict};
-use reckon_server::command::day::{self, Day};
 use reckon_server::command::replay::{Format, Options, Report, replay};
 
 use crate::process::Process;
@@ -169,50 +165,4 @@ fn the_command_prints_figures_and_says_what_is_wrong() {
     let (code, _, notes) = replay(&running.key, "http://127.0.0.1:1");
     assert_eq!(code, Some(1));
     assert!(notes.contains("cannot connect to http://127.0.0.1:1"), "{notes}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_generated_day_is_counted_to_the_last_record() {
-    let running = Running::start("replay-day");
-    let day = Day {
-        visits_per_second: 60.0,
-        ad_count: 12,
-        ..Day::new(running.url(), running.key.clone(), 7, Duration::from_secs(3))
-    };
-    let truth = day::run(&day, |_| {}).await.expect("the day ends");
-    assert_eq!(truth.uncertain, 0, "a healthy server acknowledges everything");
-    let mut client = running.process.connect().with_key(&running.key);
-    crate::settle(&mut client);
-    let question = "/v1/metrics?from=1970-01-01T00:00:00Z&to=2199-12-01T00:00:00Z&granularity=total\
-                    &group_by=ad_id,reason&metrics=clicks_gross,impressions,views";
-    let answer = client.get(question).expect("the server answers").json();
-    let mut counted = BTreeMap::new();
-    for row in answer["rows"].as_array().expect("rows") {
-        let text = |name: &str| row[name].as_str().expect("a text").to_owned();
-        for (kind, name) in [
-            (Kind::Click, "clicks_gross"),
-            (Kind::Impression, "impressions"),
-            (Kind::View, "views"),
-        ] {
-            let count = row[name].as_u64().expect("a count");
-            if count > 0 {
-                counted.insert((text("ad_id"), kind.code(), text("reason")), count);
-            }
-        }
-    }
-    let mut expect = BTreeMap::new();
-    for kind in [Kind::Click, Kind::Impression, Kind::View] {
-        for (ad_id, verdict, count) in truth.of_kind(kind) {
-            // Impressions and views are shown where they count.
-            if kind == Kind::Click || verdict == Verdict::Counted {
-                expect.insert((ad_id.to_owned(), kind.code(), verdict.name().to_owned()), count);
-            }
-        }
-    }
-    assert_eq!(counted, expect);
-    assert!(expect.len() > 50, "{} figures are too few to prove anything", expect.len());
-    assert!(
-        truth.total(Kind::Click, Verdict::Duplicate) > 0
-            && truth.total(Kind::Click, Verdict::Forged) > 0
-    );
 }

@@ -1,32 +1,15 @@
-//! `GET /click` over many connections, driven by one thread that asks the kernel which are readable.
-//!
-//! The kernel's timer wakes a sleeper to a millisecond, which is longer than a click takes. While a
-//! request is due soon the thread therefore looks at its sockets every tenth of a millisecond.
+//! `GET /click` over many connections, one fresh token each.
 
-use std::collections::VecDeque;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use anyhow::{Result, ensure};
 
 use super::due::Timetable;
-use super::mint::{Minting, Rendered, render_click};
-use super::outcome::{Outcome, Settled, Tally};
-use super::wire::{self, Head};
+use super::engine::{Engine, Reading};
+use super::mint::{Minting, render_click};
+use super::outcome::{Outcome, Settled};
+use super::wire::Head;
 use crate::command::client::Address;
-
-/// Answers may come this long after the last request.
-const GRACE: Duration = Duration::from_secs(10);
-/// Time between two looks while a request is due soon.
-const LOOK_EVERY: Duration = Duration::from_micros(100);
-/// A request is due soon.
-const SOON: Duration = Duration::from_millis(2);
-/// The longest wait without a look at the clock.
-const WAIT_MAX: Duration = Duration::from_millis(100);
-/// A larger answer is none to a click.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -54,8 +37,9 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let settled = Settled::begin(&options.to, options.key.as_deref())?;
     let timetable = Timetable::of_rate(options.rate);
     let end = Duration::from_secs(options.seconds);
-    let (tally, elapsed) =
-        Engine::new(&address, &requests, timetable, end, options.connections)?.run()?;
+    let count = requests.len();
+    let engine = Engine::new(&address, &requests, count, timetable, end, options.connections)?;
+    let (tally, elapsed) = engine.run(read)?;
     let caught = settled.wait(&tally)?;
     Ok(Outcome {
         what: "click",
@@ -69,302 +53,26 @@ pub fn run(options: &Options) -> Result<Outcome> {
     })
 }
 
-/// A request under way.
-struct InFlight {
-    item: usize,
-    written: usize,
-    due: Duration,
-}
-
-/// One connection.
-struct Socket {
-    stream: TcpStream,
-    received: Vec<u8>,
-    filled: usize,
-    in_flight: Option<InFlight>,
-}
-
-/// What a look at a socket has shown.
-enum Progress {
-    Pending,
-    Answered(Head),
-}
-
-struct Engine<'a> {
-    address: &'a Address,
-    requests: &'a Rendered,
-    timetable: Timetable,
-    end: Duration,
-    poll: Poll,
-    sockets: Vec<Socket>,
-    idle: VecDeque<usize>,
-    next: usize,
-    /// How many requests there are within the time.
-    count: usize,
-    started: Instant,
-    tally: Tally,
-}
-
-impl<'a> Engine<'a> {
-    fn new(
-        address: &'a Address,
-        requests: &'a Rendered,
-        timetable: Timetable,
-        end: Duration,
-        connections: usize,
-    ) -> Result<Self> {
-        let poll = Poll::new()?;
-        let sockets: Result<Vec<Socket>> =
-            (0..connections).map(|index| Socket::open(address, &poll, index)).collect();
-        let within = |number: &usize| timetable.due(*number as u64).is_none_or(|due| due < end);
-        let count = (0..requests.len()).take_while(within).count();
-        Ok(Engine {
-            address,
-            requests,
-            timetable,
-            end,
-            poll,
-            sockets: sockets?,
-            idle: (0..connections).collect(),
-            next: 0,
-            count,
-            started: Instant::now(),
-            tally: Tally::default(),
-        })
-    }
-
-    fn run(mut self) -> Result<(Tally, Duration)> {
-        let mut events = Events::with_capacity(self.sockets.len());
-        self.started = Instant::now();
-        while !self.is_over() {
-            self.start_due()?;
-            self.wait(&mut events)?;
-            for event in &events {
-                self.look(event.token().0)?;
-            }
-        }
-        let elapsed = self.started.elapsed();
-        let unanswered = self.sockets.len() - self.idle.len();
-        for _ in 0..unanswered {
-            self.tally.fail("no answer in time".to_owned());
-        }
-        Ok((self.tally, elapsed))
-    }
-
-    fn is_over(&self) -> bool {
-        let now = self.started.elapsed();
-        let nothing_in_flight = self.idle.len() == self.sockets.len();
-        let nothing_to_send = self.next == self.count || (self.is_closed() && now >= self.end);
-        (nothing_to_send && nothing_in_flight) || now >= self.end + GRACE
-    }
-
-    fn is_closed(&self) -> bool {
-        self.timetable == Timetable::Closed
-    }
-
-    /// Sends what is due on connections that are free. What is due and finds none waits, and the
-    /// wait is part of its latency.
-    fn start_due(&mut self) -> Result<()> {
-        while self.next < self.count && !self.idle.is_empty() {
-            let now = self.started.elapsed();
-            let due = self.timetable.due(self.next as u64).unwrap_or(now);
-            if due > now || (self.is_closed() && now >= self.end) {
-                break;
-            }
-            let index = self.idle.pop_front().expect("it is not empty");
-            self.sockets[index].in_flight = Some(InFlight { item: self.next, written: 0, due });
-            self.next += 1;
-            self.tally.sent += 1;
-            if let Err(error) = self.sockets[index].write(self.requests) {
-                self.give_up(index, &error)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self, events: &mut Events) -> Result<()> {
-        let can_send = self.next < self.count && !self.idle.is_empty();
-        let due = if can_send { self.timetable.due(self.next as u64) } else { None };
-        let gap = due.map_or(WAIT_MAX, |due| due.saturating_sub(self.started.elapsed()));
-        let timeout =
-            if gap > SOON { gap.min(WAIT_MAX) - Duration::from_millis(1) } else { Duration::ZERO };
-        match self.poll.poll(events, Some(timeout)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-            _ => {}
-        }
-        if timeout.is_zero() && events.is_empty() {
-            std::thread::sleep(gap.min(LOOK_EVERY));
-        }
-        Ok(())
-    }
-
-    fn look(&mut self, index: usize) -> Result<()> {
-        let socket = &mut self.sockets[index];
-        let progress = socket.write(self.requests).and_then(|()| socket.read());
-        match progress {
-            Ok(Progress::Pending) => Ok(()),
-            Ok(Progress::Answered(head)) => {
-                self.finish(index, head);
-                Ok(())
-            }
-            Err(error) => self.give_up(index, &error),
-        }
-    }
-
-    fn finish(&mut self, index: usize, head: Head) {
-        let Some(request) = self.sockets[index].in_flight.take() else { return };
-        self.tally.latency(self.started.elapsed() - request.due);
-        match (head.status, head.degraded) {
-            (302, false) => self.tally.acknowledged += 1,
-            (302, true) => self.tally.degraded += 1,
-            (status, _) => self.tally.fail(format!("/click answered {status}")),
-        }
-        self.idle.push_back(index);
-    }
-
-    /// Counts an error and opens another connection in the place of the broken one.
-    fn give_up(&mut self, index: usize, error: &anyhow::Error) -> Result<()> {
-        let was_in_flight = self.sockets[index].in_flight.is_some();
-        self.sockets[index] = Socket::open(self.address, &self.poll, index)?;
-        if was_in_flight {
-            self.tally.fail(format!("{error:#}"));
-            self.idle.push_back(index);
-        }
-        Ok(())
-    }
-}
-
-impl Socket {
-    fn open(address: &Address, poll: &Poll, index: usize) -> Result<Self> {
-        let stream = wire::connect(address)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(
-            &mut stream,
-            Token(index),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
-        Ok(Socket { stream, received: vec![0; 4 << 10], filled: 0, in_flight: None })
-    }
-
-    /// Writes what is left of the request, as far as the kernel takes it.
-    fn write(&mut self, requests: &Rendered) -> Result<()> {
-        let Some(request) = &mut self.in_flight else { return Ok(()) };
-        let bytes = requests.slice(request.item..request.item + 1);
-        while request.written < bytes.len() {
-            match self.stream.write(&bytes[request.written..]) {
-                Ok(written) => request.written += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("the request could not be sent"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads until the answer is whole, or there is nothing more for now. A whole answer needs no
-    /// further look: nothing follows it before the next request, and new bytes wake the poll again.
-    fn read(&mut self) -> Result<Progress> {
-        loop {
-            if self.filled == self.received.len() {
-                ensure!(
-                    self.filled < ANSWER_BYTES_MAX,
-                    "the answer is longer than {ANSWER_BYTES_MAX} bytes"
-                );
-                self.received.resize(self.filled * 2, 0);
-            }
-            match self.stream.read(&mut self.received[self.filled..]) {
-                Ok(0) => bail!("the server closed the connection"),
-                Ok(read) => self.filled += read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(Progress::Pending);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).context("no answer"),
-            }
-            if let Some(head) = wire::head(&self.received[..self.filled])?
-                && self.filled >= head.head_bytes + head.body_bytes
-            {
-                self.filled = 0;
-                return Ok(Progress::Answered(head));
-            }
-        }
+/// A redirect acknowledges a click, unless it says otherwise.
+fn read(head: &Head, _body: &[u8]) -> Reading {
+    match (head.status, head.degraded) {
+        (302, false) => Reading::Good,
+        (302, true) => Reading::Degraded,
+        (status, _) => Reading::Wrong(format!("/click answered {status}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
-
-    /// Answers every request head on every connection with the same bytes; stops with its clients.
-    fn server(
-        answer: &'static [u8],
-        connections: usize,
-    ) -> (Address, std::thread::JoinHandle<usize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let thread = std::thread::spawn(move || {
-            let clients: Vec<_> = (0..connections)
-                .map(|_| {
-                    let (stream, _) = listener.accept().expect("a client");
-                    std::thread::spawn(move || answer_all(stream, answer))
-                })
-                .collect();
-            clients.into_iter().map(|client| client.join().expect("it ends")).sum()
-        });
-        (Address::parse(&format!("http://127.0.0.1:{port}")).expect("a URL"), thread)
-    }
-
-    fn answer_all(mut stream: std::net::TcpStream, answer: &[u8]) -> usize {
-        stream.set_nodelay(true).expect("a socket");
-        let mut answered = 0;
-        let mut request = Vec::new();
-        let mut byte = [0; 1];
-        while stream.read(&mut byte).expect("readable") == 1 {
-            request.push(byte[0]);
-            if request.ends_with(b"\r\n\r\n") {
-                // In two parts, as a network would.
-                stream.write_all(&answer[..5]).expect("room");
-                stream.write_all(&answer[5..]).expect("room");
-                request.clear();
-                answered += 1;
-            }
-        }
-        answered
-    }
-
-    fn drive(answer: &'static [u8], rate: u64) -> (Tally, usize, Duration) {
-        let (address, thread) = server(answer, 3);
-        let requests = Rendered::of(&[b"GET /click?imp=a HTTP/1.1\r\n\r\n".as_slice(); 200]);
-        let timetable = Timetable::of_rate(rate);
-        let engine = Engine::new(&address, &requests, timetable, Duration::from_secs(5), 3)
-            .expect("connected");
-        let (tally, elapsed) = engine.run().expect("driven");
-        (tally, thread.join().expect("the server ends"), elapsed)
-    }
-
-    #[test]
-    fn every_request_is_sent_once_and_answered() {
-        for rate in [0, 2_000] {
-            let (tally, answered, elapsed) =
-                drive(b"HTTP/1.1 302 Found\r\ncontent-length: 2\r\n\r\nok", rate);
-            assert_eq!(
-                (tally.sent, tally.acknowledged, tally.errors, answered),
-                (200, 200, 0, 200)
-            );
-            assert_eq!(tally.latency.len(), 200);
-            let last_due = Timetable::of_rate(rate).due(199).unwrap_or_default();
-            assert!(elapsed >= last_due, "an open loop sends nothing before it is due");
-        }
-    }
 
     #[test]
     fn what_is_no_acknowledgement_is_not_taken_for_one() {
-        let (tally, ..) = drive(b"HTTP/1.1 302 Found\r\nreckon-degraded: unlogged\r\n\r\n", 0);
-        assert_eq!((tally.acknowledged, tally.degraded), (0, 200));
-        let (tally, ..) = drive(b"HTTP/1.1 404 Not Found\r\n\r\n", 0);
-        assert_eq!((tally.acknowledged, tally.errors), (0, 200));
-        assert_eq!(tally.first_error.as_deref(), Some("/click answered 404"));
+        let reading =
+            |status, degraded| read(&Head { status, degraded, head_bytes: 0, body_bytes: 0 }, b"");
+        assert_eq!(reading(302, false), Reading::Good);
+        assert_eq!(reading(302, true), Reading::Degraded);
+        let expect = Reading::Wrong("/click answered 404".to_owned());
+        assert_eq!(reading(404, false), expect);
     }
 }

@@ -27,6 +27,17 @@ impl Timetable {
             }
         }
     }
+
+    /// How many requests are due before `end`; `None` where that depends on the answers.
+    pub fn count_before(self, end: Duration) -> Option<u64> {
+        match self {
+            Timetable::Closed => None,
+            Timetable::Open(rate) => {
+                let count = (end.as_nanos() * u128::from(rate)).div_ceil(1_000_000_000);
+                Some(u64::try_from(count).unwrap_or(u64::MAX))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -43,5 +54,16 @@ mod tests {
             Some(1),
             "nothing is lost by rounding"
         );
+    }
+
+    #[test]
+    fn those_before_the_end_are_those_that_are_due_before_it() {
+        for (rate, millis) in [(1, 1_000), (3, 1_000), (7, 2_500), (20_000, 1), (1, 1)] {
+            let (timetable, end) = (Timetable::of_rate(rate), Duration::from_millis(millis));
+            let count = timetable.count_before(end).expect("there is a timetable");
+            assert!(timetable.due(count - 1).is_some_and(|due| due < end), "{rate} {millis}");
+            assert!(timetable.due(count).is_some_and(|due| due >= end), "{rate} {millis}");
+        }
+        assert_eq!(Timetable::Closed.count_before(Duration::from_secs(1)), None);
     }
 }

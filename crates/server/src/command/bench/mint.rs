@@ -22,7 +22,7 @@ const REQUEST_COUNT: usize = 100;
 /// Connections that ask side by side.
 const CONNECTIONS: usize = 4;
 /// A click sooner after minting may be held to be a machine's, which it is.
-const AGE_MIN: Duration = Duration::from_millis(500);
+pub const AGE_MIN: Duration = Duration::from_millis(500);
 /// A browser of a person.
 pub const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
 
@@ -81,11 +81,10 @@ impl Rendered {
     }
 
     /// These items.
-    #[cfg(test)]
-    pub fn of(items: &[&[u8]]) -> Self {
+    pub fn of<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> Self {
         let mut rendered = Rendered::default();
         for item in items {
-            rendered.bytes.extend_from_slice(item);
+            rendered.bytes.extend_from_slice(item.as_ref());
             rendered.ends.push(rendered.bytes.len());
         }
         rendered

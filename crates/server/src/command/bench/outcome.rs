@@ -34,6 +34,8 @@ pub struct Tally {
     pub first_error: Option<String>,
     /// From when a request was due to its answer, in nanoseconds.
     pub latency: Histogram<u64>,
+    /// Length of all answers, heads included.
+    pub answer_bytes: u64,
 }
 
 impl Default for Tally {
@@ -45,6 +47,7 @@ impl Default for Tally {
             errors: 0,
             first_error: None,
             latency: histogram(),
+            answer_bytes: 0,
         }
     }
 }
@@ -68,6 +71,7 @@ impl Tally {
         self.degraded += other.degraded;
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
+        self.answer_bytes += other.answer_bytes;
         self.latency.add(&other.latency).expect("all have the same bounds");
     }
 }

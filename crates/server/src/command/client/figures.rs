@@ -108,7 +108,7 @@ impl Figures {
 pub struct Caught {
     /// What was added since the figures that waiting began with.
     pub added: Figures,
-    /// All expected clicks are in them.
+    /// All that was waited for is in them.
     pub complete: bool,
     /// How long it took.
     pub waited: Duration,
@@ -123,11 +123,24 @@ pub async fn catch_up(
     clicks: i64,
     patience: Duration,
 ) -> Result<Caught> {
+    let is_complete = |added: &Figures| added.clicks_gross() >= clicks;
+    catch_up_to(client, span, before, is_complete, patience).await
+}
+
+/// Waits until what was added since `before` is complete; gives up once nothing was added for
+/// `patience`.
+pub async fn catch_up_to(
+    client: &mut Client,
+    span: Span,
+    before: &Figures,
+    is_complete: impl Fn(&Figures) -> bool,
+    patience: Duration,
+) -> Result<Caught> {
     let started = Instant::now();
     let mut last = (Figures::default(), Instant::now());
     loop {
         let added = Figures::ask(client, span).await?.since(before);
-        let complete = added.clicks_gross() >= clicks;
+        let complete = is_complete(&added);
         if added != last.0 {
             last = (added.clone(), Instant::now());
         }

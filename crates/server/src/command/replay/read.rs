@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -86,6 +87,14 @@ pub struct Summary {
     pub span: Option<Span>,
 }
 
+impl Summary {
+    /// Takes in when something happened; `None` where the log does not say.
+    pub fn cover(&mut self, span: Option<Span>) {
+        let span = span.unwrap_or(Span::EVER);
+        self.span = Some(self.span.map_or(span, |all| all.with(span)));
+    }
+}
+
 /// Collects events in batches, one growing batch a lane.
 struct Collector<'a> {
     lines: &'a mut dyn Lines,
@@ -94,9 +103,6 @@ struct Collector<'a> {
     sender: &'a Sender<Laned>,
     summary: Summary,
 }
-
-/// Whoever takes the batches is gone.
-struct NobodyTakes;
 
 /// Reads the files in order. Returns early, without an error, when nobody takes batches any more.
 pub fn read(
@@ -110,22 +116,33 @@ pub fn read(
     let lanes = vec![Batch::default(); lanes];
     let mut collector =
         Collector { lines, lanes, batch_events, sender, summary: Summary::default() };
-    for (file, path) in files.iter().enumerate() {
-        if read_file(file, path, &mut collector, progress)?.is_err() {
-            return Ok(collector.summary);
-        }
+    if each_line(files, progress, &mut |place, bytes| collector.take(place, bytes))?.is_continue() {
+        // Whoever is gone tells why.
+        let _gone = collector.flush();
     }
-    // A failure here is told by whoever is gone.
-    collector.flush().ok();
     Ok(collector.summary)
 }
 
-fn read_file(
+/// Hands over every line of the files, in order, with its end, until `take` has enough.
+pub fn each_line(
+    files: &[std::path::PathBuf],
+    progress: &ProgressBar,
+    take: &mut dyn FnMut(Place, &[u8]) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>> {
+    for (file, path) in files.iter().enumerate() {
+        if each_line_of(file, path, progress, take)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+fn each_line_of(
     file: usize,
     path: &Path,
-    collector: &mut Collector<'_>,
     progress: &ProgressBar,
-) -> Result<Result<(), NobodyTakes>> {
+    take: &mut dyn FnMut(Place, &[u8]) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>> {
     let opened = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut reader = BufReader::with_capacity(1 << 20, opened);
     let mut bytes = Vec::new();
@@ -142,35 +159,37 @@ fn read_file(
             path.display()
         );
         progress.inc(bytes.len() as u64);
-        if collector.take(Place { file, line }, &bytes).is_err() {
-            return Ok(Err(NobodyTakes));
+        if take(Place { file, line }, &bytes).is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(Ok(()))
+    Ok(ControlFlow::Continue(()))
+}
+
+/// A line as text, without its end.
+pub fn text_of(bytes: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    Ok(text.trim_end_matches(['\n', '\r']))
 }
 
 impl Collector<'_> {
-    fn take(&mut self, place: Place, bytes: &[u8]) -> Result<(), NobodyTakes> {
-        let parsed = match std::str::from_utf8(bytes) {
-            Ok(text) => self.lines.parse(place.line, text.trim_end_matches(['\n', '\r'])),
-            Err(error) => Err(error.to_string()),
-        };
-        match parsed {
+    /// Breaks where nobody takes batches any more.
+    fn take(&mut self, place: Place, bytes: &[u8]) -> ControlFlow<()> {
+        match text_of(bytes).and_then(|text| self.lines.parse(place.line, text)) {
             Ok(parsed) => self.add(place, parsed),
             Err(reason) => {
                 self.summary.rows += 1;
                 self.summary.refusals.note(place, reason);
-                Ok(())
+                ControlFlow::Continue(())
             }
         }
     }
 
-    fn add(&mut self, place: Place, parsed: Parsed) -> Result<(), NobodyTakes> {
+    fn add(&mut self, place: Place, parsed: Parsed) -> ControlFlow<()> {
         self.summary.rows += u64::from(!parsed.events.is_empty());
         let mut ad = parsed.ad;
         for event in &parsed.events {
-            let span = event.span.unwrap_or(Span::EVER);
-            self.summary.span = Some(self.summary.span.map_or(span, |all| all.with(span)));
+            self.summary.cover(event.span);
             let lane =
                 usize::try_from(event.lane % self.lanes.len() as u64).expect("below a usize");
             let batch = &mut self.lanes[lane];
@@ -180,22 +199,25 @@ impl Collector<'_> {
                 self.send(lane)?;
             }
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
-    fn flush(&mut self) -> Result<(), NobodyTakes> {
+    fn flush(&mut self) -> ControlFlow<()> {
         (0..self.lanes.len()).try_for_each(|lane| self.send(lane))
     }
 
-    fn send(&mut self, lane: usize) -> Result<(), NobodyTakes> {
+    fn send(&mut self, lane: usize) -> ControlFlow<()> {
         // An ad is announced by the lane that names it first; the others' batches that name it too
         // may be full sooner, so whatever was announced goes out with the next batch of all.
         let ads = self.lanes.iter_mut().flat_map(|batch| std::mem::take(&mut batch.ads)).collect();
         let batch = Batch { ads, ..std::mem::take(&mut self.lanes[lane]) };
         if batch.len() == 0 && batch.ads.is_empty() {
-            return Ok(());
+            return ControlFlow::Continue(());
         }
-        self.sender.blocking_send((lane, batch)).map_err(|_closed| NobodyTakes)
+        match self.sender.blocking_send((lane, batch)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_closed) => ControlFlow::Break(()),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::read::Refusals;
+use super::judged::Predictions;
+use super::read::{Refusals, Summary};
+use super::send::Sent;
 use crate::command::client::figures::{Caught, Span};
 
 /// The outcome of a replay.
@@ -20,6 +22,10 @@ pub struct Report {
     pub rejected: Refusals,
     /// Clicks among the accepted events.
     pub clicks: i64,
+    /// Impressions among the accepted events that must count, where that is known.
+    pub impressions: i64,
+    /// What was predicted, where rows are predictions.
+    pub predictions: Option<Predictions>,
     /// From the first to the last event.
     pub span: Option<Span>,
     /// From the first row to the last answer.
@@ -29,6 +35,22 @@ pub struct Report {
 }
 
 impl Report {
+    /// The outcome of what was read and sent.
+    pub fn new(read: Summary, sent: Sent, elapsed: Duration, caught: Caught) -> Self {
+        Report {
+            rows: read.rows,
+            unreadable: read.refusals,
+            accepted: sent.accepted,
+            rejected: sent.rejected,
+            clicks: sent.clicks,
+            impressions: sent.impressions,
+            predictions: None,
+            span: read.span,
+            elapsed,
+            caught,
+        }
+    }
+
     /// True where something was sent, and all of it is counted.
     pub fn is_good(&self) -> bool {
         self.accepted > 0 && self.caught.complete
@@ -65,6 +87,10 @@ impl Report {
         if !self.caught.complete {
             let counted = self.caught.added.clicks_gross();
             writeln!(notes, "only {counted} of {} clicks are counted so far", self.clicks)?;
+            if self.impressions > 0 {
+                let (counted, all) = (self.caught.added.impressions, self.impressions);
+                writeln!(notes, "only {counted} of {all} impressions are counted so far")?;
+            }
         }
         Ok(())
     }
@@ -77,6 +103,10 @@ impl Report {
         writeln!(out, "{:<22}{:>12}", "rejected", self.rejected.count)?;
         writeln!(out, "{:<22}{seconds:>12.2}", "seconds")?;
         writeln!(out, "{:<22}{:>12.0}", "events a second", self.rate())?;
+        if self.predictions.is_some() {
+            let rows_per_second = self.rows as f64 / seconds.max(1e-9);
+            writeln!(out, "{:<22}{rows_per_second:>12.0}", "rows a second")?;
+        }
         writeln!(
             out,
             "{:<22}{:>12.2}",
@@ -94,7 +124,8 @@ impl Report {
                 writeln!(out, "{name:<22}{count:>12}")?;
             }
         }
-        writeln!(out, "{:<22}{:>12}", "spend, micros", added.spend_micros)
+        writeln!(out, "{:<22}{:>12}", "spend, micros", added.spend_micros)?;
+        self.predictions.iter().try_for_each(|predictions| predictions.print(out))
     }
 }
 
@@ -116,6 +147,8 @@ mod tests {
             accepted: 8,
             rejected,
             clicks: 8,
+            impressions: 9,
+            predictions: Some(Predictions::default()),
             span: None,
             elapsed: Duration::from_secs(2),
             caught: Caught { added, complete: false, waited: Duration::ZERO },
@@ -127,5 +160,7 @@ mod tests {
         assert!(out.contains("events a second") && out.contains("clicks counted"), "{out}");
         assert!(notes.contains("2 x ad_id: missing (first at log.csv:7)"), "{notes}");
         assert!(notes.contains("only 5 of 8") && !report.is_good(), "{notes}");
+        assert!(notes.contains("only 0 of 9 impressions"), "{notes}");
+        assert!(out.contains("rows a second") && out.contains("AUC"), "{out}");
     }
 }

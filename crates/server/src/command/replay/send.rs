@@ -3,42 +3,56 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use axum::body::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 
 use super::batch::{Ad, Batch};
-use super::read::{Account, Laned, Lines, Refusals, Summary, read};
+use super::judged::Predictions;
+use super::read::{Account, Laned, Lines, Refusals, read};
 use super::{Options, Report};
 use crate::command::client::catalog::{self, Collection, Existing, register};
-use crate::command::client::figures::{Caught, Figures, Span, catch_up};
+use crate::command::client::figures::{Figures, Span, catch_up};
 use crate::command::client::{Call, Client, Retry};
 
 /// Batches that wait for a lane.
 const WAITING_MAX: usize = 2;
 /// Counting is taken to be stuck when nothing was added for this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a lane has sent.
-#[derive(Default)]
-struct Sent {
-    accepted: u64,
-    clicks: i64,
-    rejected: Refusals,
+/// What was sent.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Events that are durable.
+    pub accepted: u64,
+    /// Clicks among them.
+    pub clicks: i64,
+    /// Impressions among them that must count.
+    pub impressions: i64,
+    /// Rows and events that the server did not take.
+    pub rejected: Refusals,
+    /// What was predicted for rows that are predictions.
+    pub predictions: Predictions,
 }
 
 /// The answer to a batch.
-#[derive(Deserialize)]
-struct BatchAnswer {
-    accepted: u64,
-    rejected: Vec<Rejected>,
+#[derive(Debug, Deserialize)]
+pub struct BatchAnswer {
+    /// Events that are durable.
+    pub accepted: u64,
+    /// Those that were not taken, in the order of the batch.
+    pub rejected: Vec<Rejected>,
 }
 
-#[derive(Deserialize)]
-struct Rejected {
-    index: usize,
-    reason: String,
+/// An event that was not taken.
+#[derive(Debug, Deserialize)]
+pub struct Rejected {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// The field, and what is wrong with it.
+    pub reason: String,
 }
 
 /// Reads and sends everything, then waits until it is counted.
@@ -66,23 +80,11 @@ pub async fn send(
     let elapsed = started.elapsed();
     progress.finish_and_clear();
     let caught = catch_up(&mut client, Span::EVER, &before, sent.clicks, PATIENCE).await?;
-    Ok(report(read, sent, elapsed, caught))
+    Ok(Report::new(read, sent, elapsed, caught))
 }
 
-fn report(read: Summary, sent: Sent, elapsed: Duration, caught: Caught) -> Report {
-    Report {
-        rows: read.rows,
-        unreadable: read.refusals,
-        accepted: sent.accepted,
-        rejected: sent.rejected,
-        clicks: sent.clicks,
-        span: read.span,
-        elapsed,
-        caught,
-    }
-}
-
-async fn open_account(client: &mut Client, account: Account) -> Result<()> {
+/// Registers who pays, unless it is there.
+pub async fn open_account(client: &mut Client, account: Account) -> Result<()> {
     let advertiser = catalog::advertiser(account.advertiser_id);
     let campaign =
         catalog::campaign(account.campaign_id, account.advertiser_id, account.cpc_micros);
@@ -90,7 +92,8 @@ async fn open_account(client: &mut Client, account: Account) -> Result<()> {
     register(client, Collection::Campaigns, &[campaign], Existing::Keep).await
 }
 
-async fn announce(client: &mut Client, account: Account, ads: &[Ad]) -> Result<()> {
+/// Registers ads, unless they are there.
+pub async fn announce(client: &mut Client, account: Account, ads: &[Ad]) -> Result<()> {
     let objects: Vec<_> = ads
         .iter()
         .map(|ad| catalog::ad(&ad.ad_id, account.campaign_id, &ad.destination_url))
@@ -99,7 +102,7 @@ async fn announce(client: &mut Client, account: Account, ads: &[Ad]) -> Result<(
 }
 
 /// A bar over the bytes of all files; indicatif draws none where stderr is no terminal.
-fn progress_bar(options: &Options) -> Result<ProgressBar> {
+pub fn progress_bar(options: &Options) -> Result<ProgressBar> {
     let mut bytes = 0;
     for path in &options.files {
         let metadata =
@@ -149,15 +152,8 @@ async fn dispatch(
 async fn lane(mut client: Client, mut batches: Receiver<Batch>) -> Result<Sent> {
     let mut sent = Sent::default();
     while let Some(batch) = batches.recv().await {
-        // Every event has an id, so what is sent twice is counted once.
-        let body = axum::body::Bytes::from(batch.body);
-        let call =
-            Call::post("/v1/events", "application/x-ndjson", body.clone()).retry(Retry::Always);
-        let answer = client.send(&call).await?;
-        let nothing_accepted = answer.status.as_u16() == 422;
-        let answer = if nothing_accepted { answer } else { answer.success("POST /v1/events")? };
-        let answer: BatchAnswer = serde_json::from_slice(&answer.body)
-            .context("POST /v1/events: the answer is of another shape")?;
+        let body = Bytes::from(batch.body);
+        let answer = post_events(&mut client, body.clone()).await?;
         sent.accepted += answer.accepted;
         sent.clicks += i64::try_from(batch.clicks).expect("a batch is small");
         let events: Vec<&[u8]> = body.split(|&byte| byte == b'\n').collect();
@@ -169,6 +165,15 @@ async fn lane(mut client: Client, mut batches: Receiver<Batch>) -> Result<Sent> 
         }
     }
     Ok(sent)
+}
+
+/// Sends a batch. Every event has an id, so what is sent twice is counted once.
+pub async fn post_events(client: &mut Client, body: Bytes) -> Result<BatchAnswer> {
+    let call = Call::post("/v1/events", "application/x-ndjson", body).retry(Retry::Always);
+    let answer = client.send(&call).await?;
+    let nothing_accepted = answer.status.as_u16() == 422;
+    let answer = if nothing_accepted { answer } else { answer.success("POST /v1/events")? };
+    serde_json::from_slice(&answer.body).context("POST /v1/events: the answer is of another shape")
 }
 
 /// Is it a click? Rejected events are few, so reading them once more costs nothing.

@@ -26,8 +26,10 @@
 //!                  {"count", "p50", "p90", "p99", "p99_9", "max"}}   from when each was due
 //! }
 //! BUCKET: {"from", "seconds", "shown", "clicks",
-//!          "true_clicks", "random_clicks", "best_clicks",   sums of true probabilities: of what was
-//!                                                           shown, of ads by chance, of the best
+//!          "true_clicks", "random_clicks",                  sums of true probabilities: of what was
+//!                                                           shown, and of ads by chance
+//!          "true_micros", "random_micros", "best_micros",   the same times prices; the best: of the
+//!                                                           ads that earn most
 //!          "judged",                                        shown with a prediction
 //!          "predicted_clicks", "judged_true_clicks",
 //!          "log_loss": {"model", "constant", "truth"},      expected, without noise; null if none
@@ -161,7 +163,9 @@ fn bucket(bucket: &Bucket, from: Timestamp, width_us: i64) -> Value {
     json!({
         "from": text(from), "seconds": width_us as f64 / Timestamp::SECOND as f64,
         "shown": bucket.shown, "clicks": bucket.clicks, "true_clicks": bucket.truth,
-        "random_clicks": bucket.random, "best_clicks": bucket.best, "judged": bucket.judged,
+        "random_clicks": bucket.instead.random, "true_micros": bucket.value,
+        "random_micros": bucket.instead.random_value, "best_micros": bucket.instead.best_value,
+        "judged": bucket.judged,
         "predicted_clicks": bucket.predicted, "judged_true_clicks": bucket.judged_truth,
         "log_loss": {
             "model": bucket.model_log_loss(), "constant": bucket.constant_log_loss(),
@@ -256,8 +260,9 @@ pub fn verdict(
     Ok(holds && truth.failures == 0 && violations.count == 0)
 }
 
-/// How the served model did by shares of the run: a line each, and how much of the gap between a
-/// constant and the truth it closed.
+/// How the served model did by shares of the run, a line each: the click-through rate by chance, true
+/// and predicted; log losses, and how much of the gap between a constant and the truth the model
+/// closed; and how much of what the best ads would have earned beyond chance was earned.
 pub fn learning(truth: &Truth, shares: usize, out: &mut dyn Write) -> io::Result<()> {
     let total = truth.judgement.total();
     if total.judged == 0 {
@@ -265,8 +270,17 @@ pub fn learning(truth: &Truth, shares: usize, out: &mut dyn Write) -> io::Result
     }
     writeln!(
         out,
-        "{:<10}{:>9}{:>9}{:>11}{:>10}{:>10}{:>10}{:>8}",
-        "of the run", "shown", "CTR %", "predicted", "constant", "model", "truth", "closed"
+        "{:<10}{:>8}{:>10}{:>7}{:>11}{:>10}{:>9}{:>9}{:>8}{:>8}",
+        "of the run",
+        "shown",
+        "by chance",
+        "CTR %",
+        "predicted",
+        "constant",
+        "model",
+        "truth",
+        "closed",
+        "earned"
     )?;
     for (at, share) in truth.judgement.shares(shares).iter().enumerate() {
         learning_line(&format!("{}/{shares}", at + 1), share, out)?;
@@ -276,16 +290,21 @@ pub fn learning(truth: &Truth, shares: usize, out: &mut dyn Write) -> io::Result
 
 fn learning_line(name: &str, bucket: &Bucket, out: &mut dyn Write) -> io::Result<()> {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.5}"));
-    let judged = bucket.judged.max(1) as f64;
+    let share = |value: Option<f64>| {
+        value.map_or("-".to_owned(), |value| format!("{:.0} %", 100.0 * value))
+    };
+    let percent = |sum: f64, of: u64| 100.0 * sum / of.max(1) as f64;
     writeln!(
         out,
-        "{name:<10}{:>9}{:>9.2}{:>11.2}{:>10}{:>10}{:>10}{:>8}",
+        "{name:<10}{:>8}{:>10.2}{:>7.2}{:>11.2}{:>10}{:>9}{:>9}{:>8}{:>8}",
         bucket.shown,
-        100.0 * bucket.truth / bucket.shown.max(1) as f64,
-        100.0 * bucket.predicted / judged,
+        percent(bucket.instead.random, bucket.shown),
+        percent(bucket.truth, bucket.shown),
+        percent(bucket.predicted, bucket.judged),
         number(bucket.constant_log_loss()),
         number(bucket.model_log_loss()),
         number(bucket.truth_log_loss()),
-        bucket.gap_closed().map_or("-".to_owned(), |gap| format!("{:.0} %", 100.0 * gap)),
+        share(bucket.gap_closed()),
+        share(bucket.value_gained()),
     )
 }

@@ -184,11 +184,10 @@ impl Traffic {
         let alternatives = self.market.alternatives(&scene, usize::from(places));
         let mut truth = self.truth.lock();
         for (at, ad) in shown.ads.iter().enumerate() {
-            let (random, best) = alternatives[usize::from(ad.position.max(1)) - 1];
             let served = Served {
                 truth: reaction.probabilities[at],
-                random,
-                best,
+                price: self.market.price(shown.placed[at].ad) as f64,
+                instead: alternatives[usize::from(ad.position.max(1)) - 1],
                 predicted: ad.prediction(),
                 clicked: reaction.clicked[at],
             };

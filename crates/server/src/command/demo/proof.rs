@@ -1,0 +1,145 @@
+//! The proof: each part counts by a path of its own.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+
+use anyhow::{Context, Result, bail};
+use reckon_count::naive::{Recount, Sum};
+use reckon_event::{Kind, Micros, TenantId, Timestamp, Verdict};
+use reckon_pipeline::recount;
+use reckon_rollup::{Dimension, Granularity, Query, RollupStore};
+
+use crate::app::App;
+use crate::command::simulate::{Simulation, report};
+use crate::engines;
+
+/// Shares of the run that the model is judged in.
+const SHARES: usize = 6;
+/// The least of the gap between constant and truth that the model must have closed at the end.
+const GAP_CLOSED_MIN: f64 = 0.5;
+
+/// A line that two counts must agree on: whose ad, which minute, what happened, what it is worth.
+type Line = (u64, i64, Kind, Verdict);
+type Lines = BTreeMap<Line, (i64, Micros)>;
+
+/// Records = sum of verdicts; rollup = recount.
+pub fn by_log(app: &App) -> Result<bool> {
+    let policy = engines::count_policy(&app.config);
+    let naive = recount(app.log(), None, &policy).context("recounting the log")?;
+    let lines = lines_of_recount(&naive);
+    let rollup = lines_of_rollup(&*app.rollup)?;
+    println!();
+    print_verdicts(&naive);
+    println!("proof");
+    let sum = prove_sum(app);
+    let equal = prove_lines(&rollup, &lines);
+    Ok(sum && equal)
+}
+
+/// What was answered = what happened; and what the model has learned.
+pub async fn by_market(simulation: &Simulation) -> Result<bool> {
+    let comparison = simulation.settle().await?;
+    let truth = simulation.traffic.truth.lock().clone();
+    let out = &mut io::stdout();
+    let counted = report::verdict(&simulation.traffic, &truth, &comparison, out)?;
+    writeln!(out, "\nlearning: log loss of what was served, against the true probabilities")?;
+    report::learning(&truth, SHARES, out)?;
+    let last = truth.judgement.shares(SHARES).pop().and_then(|share| share.gap_closed());
+    let Some(closed) = last else { return Ok(counted) };
+    let holds = closed >= GAP_CLOSED_MIN;
+    writeln!(
+        out,
+        "{} at the end the model closes {:.0} % of the gap between the best constant and the truth \
+         (at least {:.0} %)",
+        mark(holds),
+        100.0 * closed,
+        100.0 * GAP_CLOSED_MIN
+    )?;
+    Ok(counted && holds)
+}
+
+fn print_verdicts(naive: &Recount) {
+    println!("{:<12} {:<16} {:>9}", "what", "verdict", "records");
+    for (kind, verdict, count) in naive.totals.iter().filter(|&(.., count)| count > 0) {
+        println!("{:<12} {:<16} {count:>9}", kind.name(), verdict.name());
+    }
+    println!();
+}
+
+fn prove_sum(app: &App) -> bool {
+    let log = app.log();
+    let records: u64 = (0..log.partitions())
+        .map(|lane| log.range(lane))
+        .map(|range| range.end - range.start)
+        .sum();
+    let totals = app.progress.snapshot().totals.clone();
+    let verdicts: u64 = totals.iter().map(|(.., count)| count).sum();
+    let rest = totals.redelivered + totals.skipped + totals.unknown;
+    let holds = records == verdicts + rest;
+    println!(
+        "{} records = sum of verdicts: {records} = {verdicts} (and {rest} that are no events)",
+        mark(holds)
+    );
+    holds
+}
+
+fn lines_of_recount(naive: &Recount) -> Lines {
+    let line = |(line, sum): (&reckon_count::naive::Line, &Sum)| {
+        let count = i64::try_from(sum.count).expect("fewer than 2^63 records");
+        ((line.ad_key, line.minute, line.kind, line.verdict), (count, sum.spend))
+    };
+    naive.lines.iter().map(line).filter(|((_, _, kind, _), _)| is_metric(*kind)).collect()
+}
+
+const fn is_metric(kind: Kind) -> bool {
+    matches!(kind, Kind::Impression | Kind::View | Kind::Click | Kind::Conversion)
+}
+
+/// The rollup, asked as a dashboard would: by ad, minute and reason.
+fn lines_of_rollup(rollup: &dyn RollupStore) -> Result<Lines> {
+    let all_time = (Timestamp::MIN, Timestamp::MAX);
+    let mut query = Query::new(TenantId::DEFAULT, all_time.0, all_time.1, Granularity::Minute);
+    query.group_by = vec![Dimension::Ad, Dimension::Reason];
+    let mut lines = Lines::new();
+    for row in rollup.query(&query).context("asking the rollup")?.rows {
+        let (Some(ad), Some(verdict), Some(bucket)) = (row.keys.ad, row.keys.reason, row.bucket)
+        else {
+            bail!("the rollup answered without what was grouped by");
+        };
+        let minute = bucket.seconds() / 60;
+        let spend = row.spend.iter().map(|&(_, micros)| micros).sum();
+        let counts = [
+            (Kind::Impression, row.counts.impressions, 0),
+            (Kind::View, row.counts.views, 0),
+            (Kind::Click, row.counts.clicks_gross(), spend),
+            (Kind::Conversion, row.counts.conversions, 0),
+        ];
+        for (kind, count, spend) in counts.into_iter().filter(|&(_, count, _)| count != 0) {
+            lines.insert((ad, minute, kind, verdict), (count, spend));
+        }
+    }
+    Ok(lines)
+}
+
+fn prove_lines(rollup: &Lines, recounted: &Lines) -> bool {
+    // A dashboard shows what counts; clicks it shows with every verdict.
+    let shown = |&(&(_, _, kind, verdict), _): &(&Line, &(i64, Micros))| {
+        kind == Kind::Click || verdict == Verdict::Counted
+    };
+    let recounted: BTreeMap<_, _> = recounted.iter().filter(shown).collect();
+    let different =
+        recounted.iter().filter(|(line, sum)| rollup.get(**line) != Some(**sum)).count()
+            + rollup.keys().filter(|line| !recounted.contains_key(line)).count();
+    let holds = different == 0 && !recounted.is_empty();
+    println!(
+        "{} rollup = naive recount of the log: {} lines by ad, minute, kind and verdict compared, \
+         {different} differ",
+        mark(holds),
+        recounted.len()
+    );
+    holds
+}
+
+const fn mark(holds: bool) -> &'static str {
+    if holds { "holds " } else { "FAILS " }
+}
