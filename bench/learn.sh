@@ -14,7 +14,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source bench/server.sh
-need python3 python3 python3-venv python3-venv
+need python3 python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || need a-python-with-venv python3-venv
 
 ROUNDS="${ROUNDS:-3}"
 ROWS="${ROWS:-2000000}"
@@ -36,11 +37,11 @@ vw() { "$PEER/bin/python" -m vowpalwabbit --loss_function logistic -b "$BITS" --
 
 nanoseconds() { date +%s%N; }
 
-# Nanoseconds of a run of Vowpal Wabbit over a cache.
+# time_peer NAME: nanoseconds of a run of Vowpal Wabbit over the cache of $WORK/NAME.vw.
 time_peer() {
     local began
     began=$(nanoseconds)
-    vw --cache_file "$1"
+    vw --data "$WORK/$1.vw" --cache_file "$WORK/$1.cache"
     echo $(($(nanoseconds) - began))
 }
 
@@ -91,8 +92,8 @@ ours=() theirs=() starts=()
 for _ in $(seq "$ROUNDS"); do
     "$RECKON" bench learn "$WORK/market.vw" --bits "$BITS" --rounds 1 --json >"$WORK/round"
     ours+=("$(field ns_per_feature)")
-    theirs+=("$(time_peer "$WORK/market.cache")")
-    starts+=("$(time_peer "$WORK/one.cache")")
+    theirs+=("$(time_peer market)")
+    starts+=("$(time_peer one)")
 done
 features=$(python3 -c "print(round($(field rows) * $(field features_per_row)))")
 our=$(median "${ours[@]}")

@@ -17,6 +17,9 @@ use super::kernel::Rates;
 use super::{Bias, Coordinate, GROUP, Length, LinearOptions, bounded, prefetch};
 use crate::log_odds;
 
+/// Marks looked at together.
+const STRETCH: usize = 64;
+
 /// What a reader needs of one coordinate.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
@@ -189,18 +192,28 @@ impl Weights {
 impl Shared {
     /// Takes over every group that bears the mark, and takes the mark off.
     fn update(&mut self, learned: &Learned<'_>, marks: &mut [u8], mark: u8) {
-        let groups = self.table.chunks_exact_mut(GROUP).zip(learned.table.chunks_exact(GROUP));
-        for ((group, coordinates), marks) in groups.zip(marks) {
-            if *marks & mark != 0 {
-                *marks &= !mark;
-                for (known, coordinate) in group.iter_mut().zip(coordinates) {
-                    known.weight = learned.rates.weight(*coordinate);
-                    known.information = coordinate.information;
+        for (stretch, marks) in marks.chunks_mut(STRETCH).enumerate() {
+            // Most of a table rests: looking at many marks at once is most of the work.
+            if marks.iter().fold(0, |all, marks| all | marks) & mark == 0 {
+                continue;
+            }
+            for (index, marks) in (stretch * STRETCH..).zip(marks) {
+                if *marks & mark != 0 {
+                    *marks &= !mark;
+                    let group = index * GROUP..(index + 1) * GROUP;
+                    take_over(&mut self.table[group.clone()], &learned.table[group], learned.rates);
                 }
             }
         }
         self.bias = learned.bias.weight as f32;
         self.bias_variance = learned.bias.variance(learned.options);
         self.prior = Prior::of(learned.options, learned.length);
+    }
+}
+
+fn take_over(group: &mut [Known], coordinates: &[Coordinate], rates: &Rates) {
+    for (known, coordinate) in group.iter_mut().zip(coordinates) {
+        known.weight = rates.weight(*coordinate);
+        known.information = coordinate.information;
     }
 }
