@@ -3,7 +3,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=()
-for what in "start: the idle binary" "dedup: counting in memory" "click: redirects" "ingest: batches" "predict: predictions"; do
+for what in "start: the idle binary" "dedup: counting in memory" "click: redirects" "ingest: batches" \
+    "predict: predictions" "learn: the online model"; do
     echo "== $what"
     bash "bench/${what%%:*}.sh" || failed+=("${what%%:*}")
     echo

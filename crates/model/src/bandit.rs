@@ -20,10 +20,15 @@
 //!
 //! # Bounds
 //!
-//! Only the most hopeful candidates are drawn, [`CONTENDERS`] or as many as there are places; the
-//! others can be shown by a uniform ranking alone. The cost is `draws * contenders` normal numbers.
+//! Only the most hopeful candidates are drawn, [`CONTENDERS`] or as many as there are places; and of
+//! them only who could come to a place at all. The others can be shown by a uniform ranking alone. The
+//! cost is at most `draws * contenders` draws. These come from a table of the normal distribution and
+//! end at 3.67 standard deviations, so "could come to a place" is exact.
+
+mod normals;
 
 use crate::Random;
+use normals::Normals;
 
 /// How many candidates are drawn, where there are not more places.
 pub const CONTENDERS: usize = 64;
@@ -43,7 +48,8 @@ pub struct Arm {
 /// How to explore.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exploration {
-    /// Rankings to draw, at least 1: propensities of drawn rankings are multiples of `1 / draws`.
+    /// Rankings to draw, at least 1. Few make propensities coarse, multiples of `1 / draws`, and bound
+    /// what an inverse can weigh; they stay exact.
     pub draws: u32,
     /// The share of rankings that are uniform, within [0, 1].
     pub floor: f32,
@@ -53,7 +59,7 @@ pub struct Exploration {
 
 impl Default for Exploration {
     fn default() -> Self {
-        Exploration { draws: 100, floor: 0.01, width: 1.0 }
+        Exploration { draws: 32, floor: 0.01, width: 1.0 }
     }
 }
 
@@ -136,38 +142,41 @@ struct Contender {
     logit: f32,
     deviation: f32,
     value: f32,
+    /// What it could be worth at most, and at least.
+    best: f32,
+    worst: f32,
 }
 
 impl<P: Fn(f32) -> f32> Thompson<P> {
     fn new(arms: &[Arm], count: usize, width: f32, probability: P) -> Self {
-        let contender = |(index, arm): (usize, &Arm)| Contender {
-            index,
-            logit: arm.logit,
-            deviation: (arm.variance * width).max(0.0).sqrt(),
-            value: arm.value,
+        let worth = |logit: f32, value: f32| orderable(probability(logit) * value);
+        let contender = |(index, arm): (usize, &Arm)| {
+            let deviation = (arm.variance * width).max(0.0).sqrt();
+            let best = worth(arm.logit + normals::REACH * deviation, arm.value);
+            let worst = worth(arm.logit - normals::REACH * deviation, arm.value);
+            Contender { index, logit: arm.logit, deviation, value: arm.value, best, worst }
         };
         let mut contenders: Vec<_> = arms.iter().enumerate().map(contender).collect();
-        let bound = count.max(CONTENDERS);
-        if contenders.len() > bound {
-            let hope = |one: &Contender| {
-                let hope = probability(one.logit + 2.0 * one.deviation) * one.value;
-                (orderable(hope), std::cmp::Reverse(one.index))
-            };
-            let by_hope = |a: &Contender, b: &Contender| {
-                let (a, b) = (hope(a), hope(b));
-                b.0.total_cmp(&a.0).then(b.1.cmp(&a.1))
-            };
-            contenders.select_nth_unstable_by(bound - 1, by_hope);
-            contenders.truncate(bound);
-        }
+        // The most hopeful first: then most of the others fall short of the last place at once.
+        contenders.sort_unstable_by(|a, b| b.best.total_cmp(&a.best).then(a.index.cmp(&b.index)));
+        contenders.truncate(count.max(CONTENDERS));
+        let mut sure: Vec<_> = contenders.iter().map(|one| one.worst).collect();
+        let (_, &mut bar, _) = sure.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+        contenders.retain(|one| one.best >= bar);
         Thompson { contenders, probability, count, best: Vec::new(), order: Vec::new() }
     }
 
     /// One ranking.
     fn draw(&mut self, random: &mut Random) -> &[usize] {
         self.best.clear();
+        let mut normals = Normals::new(random);
         for one in &self.contenders {
-            let logit = one.logit + one.deviation * random.normal();
+            let last = self.best.get(self.count - 1);
+            if last.is_some_and(|&(worth, _)| worth >= one.best) {
+                // Neither this one nor those behind it, which are less hopeful, can come to a place.
+                break;
+            }
+            let logit = one.logit + one.deviation * normals.draw();
             let worth = orderable((self.probability)(logit) * one.value);
             keep_best(&mut self.best, self.count, (worth, one.index));
         }

@@ -51,7 +51,7 @@ fn mix(mut bits: u64) -> u64 {
 }
 
 /// The number below which a standard normal falls with this probability, 0 and 1 excluded.
-fn normal_quantile(probability: f32) -> f32 {
+pub(crate) fn normal_quantile(probability: f32) -> f32 {
     let centred = probability - 0.5;
     if centred.abs() <= 0.425 {
         let r = 0.180_625 - centred * centred;

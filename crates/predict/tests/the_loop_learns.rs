@@ -131,7 +131,9 @@ impl Loop {
                 self.append(&Record { kind: Kind::Click, ..impression });
             }
             let predicted = Some(f64::from(scores.probability_at(one.index, place)));
-            let served = Served { truth, random: truth, best: truth, predicted, clicked };
+            let price = prices[one.index] as f64;
+            let instead = Default::default();
+            let served = Served { truth, price, instead, predicted, clicked };
             self.judgement.note(visit.at, &served);
         }
     }

@@ -6,7 +6,7 @@
 
 use reckon_event::Feature;
 
-use super::{BLOCK_BITS, Coordinate, LinearOptions, UNPUBLISHED, UNSAVED, bounded};
+use super::{Coordinate, GROUP_BITS, LEARNED, LinearOptions, bounded};
 
 /// The options as the passes need them.
 #[derive(Clone, Copy, Debug)]
@@ -124,12 +124,12 @@ impl Row {
         }
     }
 
-    /// Adds the changes to the table.
-    pub(super) fn scatter(&self, table: &mut [Coordinate], touched: &mut [u8], row: &[Feature]) {
+    /// Adds the changes to the table, and marks where.
+    pub(super) fn scatter(&self, table: &mut [Coordinate], marks: &mut [u8], row: &[Feature]) {
         let mask = table.len() - 1;
         for ((pull, information), feature) in self.pulls.iter().zip(&self.informations).zip(row) {
             let place = feature.hash as usize & mask;
-            touched[place >> BLOCK_BITS] = UNPUBLISHED | UNSAVED;
+            marks[place >> GROUP_BITS] = LEARNED;
             let coordinate = &mut table[place];
             coordinate.pull += pull;
             // Two that fade by nearly all of it at once would leave less than nothing.

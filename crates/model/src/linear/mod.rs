@@ -28,10 +28,10 @@
 //! - `n` fades, so that no rate falls to nothing and a world that changes is followed
 //!   ([`LinearOptions::memory`]). It also keeps the sums where `f32` still has digits for a gradient.
 //!
-//! # Blocks
+//! # Groups
 //!
-//! The table is cut into blocks. A touched block is copied for readers at the next publication, and
-//! written down at the next save; all others are shared, or left as they were written.
+//! Neighbours in the table form groups, and each has a byte of marks: what readers or the disk do not
+//! have yet. So a publication or a save touches what was learned and nothing else.
 
 mod kernel;
 mod options;
@@ -46,15 +46,17 @@ pub use weights::{Partial, Weights};
 
 use crate::{log_odds, sigmoid};
 use kernel::{Rates, Row, Step};
+use weights::{Learned, Publisher};
 
-/// Coordinates in a block.
-const BLOCK: usize = 1 << BLOCK_BITS;
-const BLOCK_BITS: u8 = 8;
+/// Coordinates in a group: two cache lines. Hashes scatter, so what is learned between two
+/// publications lies in as many groups as there were features; larger ones would hold bystanders.
+const GROUP: usize = 1 << GROUP_BITS;
+const GROUP_BITS: u8 = 4;
 
-/// A block was touched since the last publication.
-const UNPUBLISHED: u8 = 1;
-/// A block was touched since the last [`Linear::encode_changes`].
-const UNSAVED: u8 = 2;
+/// A group was learned since the last [`Linear::encode_changes`].
+const UNSAVED: u8 = 4;
+/// A group was learned: neither of the published tables has it, nor the disk.
+const LEARNED: u8 = Publisher::MARKS[0] | Publisher::MARKS[1] | UNSAVED;
 
 /// What one coordinate has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -73,11 +75,11 @@ pub struct Linear {
     bias: Bias,
     length: Length,
     table: Vec<Coordinate>,
-    /// One byte of marks for each block.
-    touched: Vec<u8>,
+    /// One byte for each group.
+    marks: Vec<u8>,
     /// The current row, kept between the two passes over it.
     row: Row,
-    published: Weights,
+    publisher: Publisher,
 }
 
 /// Larger values count as this.
@@ -118,9 +120,9 @@ impl Linear {
             bias: Bias { weight: f64::from(log_odds(options.start)), information: 0.0 },
             length: Length::default(),
             table: vec![Coordinate::default(); size],
-            touched: vec![0; size >> BLOCK_BITS],
+            marks: vec![0; size >> GROUP_BITS],
             row: Row::default(),
-            published: Weights::untrained(&options),
+            publisher: Publisher::new(&options),
             options,
         }
     }
@@ -162,19 +164,12 @@ impl Linear {
         self.step(row, -weight, (0.5 - probability).max(0.0) * weight);
     }
 
-    /// Immutable weights for readers. Copies only what was touched since the last publication.
+    /// Immutable weights for readers. Costs what was learned since the last publications; where
+    /// someone still reads the weights of the last but one, the whole table is copied.
     pub fn publish(&mut self) -> Weights {
-        let mut blocks = self.published.blocks().to_vec();
-        for (index, marks) in self.touched.iter_mut().enumerate() {
-            if *marks & UNPUBLISHED != 0 {
-                *marks &= !UNPUBLISHED;
-                let start = index << BLOCK_BITS;
-                let block = &self.table[start..start + BLOCK];
-                blocks[index] = weights::block(block, &self.rates);
-            }
-        }
-        self.published = Weights::new(&self.options, self.bias, self.length, blocks);
-        self.published.clone()
+        let Linear { options, rates, bias, length, table, .. } = self;
+        let learned = Learned { options, rates, bias: *bias, length: *length, table };
+        self.publisher.publish(&learned, &mut self.marks)
     }
 
     /// First pass over a row: its log odds, and what the second pass needs.
@@ -191,7 +186,7 @@ impl Linear {
         let keep = self.options.keep(information);
         let shared_out = gradient / self.length.mean as f32;
         self.row.step(&self.rates, &Step { gradient: shared_out, information, keep });
-        self.row.scatter(&mut self.table, &mut self.touched, row);
+        self.row.scatter(&mut self.table, &mut self.marks, row);
         self.bias.step(&self.options, &Step { gradient, information, keep });
     }
 }
@@ -215,6 +210,10 @@ impl Length {
 }
 
 impl Bias {
+    fn variance(self, options: &LinearOptions) -> f32 {
+        1.0 / (1.0 / options.prior_variance + self.information as f32)
+    }
+
     /// With neither l1 nor l2 the paper's step is one along the gradient, at the rate that follows
     /// from the information afterwards.
     fn step(&mut self, options: &LinearOptions, step: &Step) {

@@ -1,7 +1,5 @@
 //! What a linear model is made with.
 
-use super::BLOCK_BITS;
-
 /// How a [`crate::Linear`] learns. The defaults were chosen on three streams at once: Criteo's and
 /// Avazu's logs and a simulated market (see `bench/learn.sh`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,7 +65,7 @@ impl LinearOptions {
         let positive = |number: f32| number.is_finite() && number > 0.0;
         let at_least_0 = |number: f32| number.is_finite() && number >= 0.0;
         let rules = [
-            ("bits", (BLOCK_BITS..=28).contains(&self.bits), "8 to 28"),
+            ("bits", (8..=28).contains(&self.bits), "8 to 28"),
             ("alpha", positive(self.alpha), "above 0"),
             ("beta", positive(self.beta), "above 0"),
             ("l1", at_least_0(self.l1), "0 or more"),

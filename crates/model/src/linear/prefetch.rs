@@ -8,11 +8,9 @@
 
 use reckon_event::Feature;
 
-use super::Coordinate;
-
-/// Starts to load the row's coordinates. Changes nothing that can be seen but time.
+/// Starts to load the row's entries of a table whose length is a power of two. Changes nothing that can be seen but time.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn prefetch(table: &[Coordinate], row: &[Feature]) {
+pub(super) fn prefetch<T>(table: &[T], row: &[Feature]) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
     let mask = table.len().wrapping_sub(1);
@@ -26,4 +24,4 @@ pub(super) fn prefetch(table: &[Coordinate], row: &[Feature]) {
 
 /// Elsewhere the processor finds out by itself.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn prefetch(_table: &[Coordinate], _row: &[Feature]) {}
+pub(super) fn prefetch<T>(_table: &[T], _row: &[Feature]) {}

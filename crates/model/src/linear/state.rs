@@ -3,18 +3,16 @@
 //! ```text
 //! magic "RKLM" | version u8 | kind u8 (0 whole, 1 changes) | bits u8 | options 8 x f32 |
 //! bias weight f64, information f64 | length mean f64, rows f64 |
-//! blocks u32 | crc32c u32 of all before it | blocks
-//! block: index u32 | which coordinates are set, 256 bits | (pull f32, information f32) each of them |
-//!        crc32c u32 of the block
+//! groups u32 | crc32c u32 of all before it | groups
+//! group: index u32 | which coordinates are set, 16 bits | (pull f32, information f32) each of them |
+//!        crc32c u32 of the group
 //! ```
 //!
-//! Only coordinates that have seen something are written: hashes scatter, so most blocks of a young
-//! model are nearly empty. Changes hold what the coordinates of touched blocks have become, not what
+//! Only coordinates that have seen something are written: hashes scatter, so most groups of a young
+//! model are nearly empty. Changes hold what the coordinates of learned groups have become, not what
 //! was added, so taking them up twice does no harm.
 
-use super::{
-    BLOCK, BLOCK_BITS, Bias, Coordinate, Length, Linear, LinearOptions, UNPUBLISHED, UNSAVED,
-};
+use super::{Bias, Coordinate, GROUP, GROUP_BITS, LEARNED, Length, Linear, LinearOptions, UNSAVED};
 use crate::StateError;
 use crate::frame::{Label, Reader};
 
@@ -22,27 +20,27 @@ const LABEL: Label = Label { magic: *b"RKLM", version: 1, name: "a linear model'
 const WHOLE: u8 = 0;
 const CHANGES: u8 = 1;
 const HEADER_BYTES: usize = 79;
-const MAP_BYTES: usize = BLOCK / 8;
+const MAP_BYTES: usize = GROUP / 8;
 
 impl Linear {
     /// Appends everything the model has learned.
     pub fn encode_state(&self, out: &mut Vec<u8>) {
-        let blocks: Vec<_> =
-            (0..self.touched.len()).filter(|&index| !self.is_empty(index)).collect();
-        self.encode(out, WHOLE, &blocks);
+        let groups =
+            (0..self.marks.len()).filter(|&index| !self.is_empty(index)).collect::<Vec<_>>();
+        self.encode(out, WHOLE, &groups);
     }
 
-    /// Appends what the blocks touched since the last call have become. Changes are taken up in their
+    /// Appends what the groups learned since the last call have become. Changes are taken up in their
     /// order, on a whole state no older than the changes before the first of them.
     pub fn encode_changes(&mut self, out: &mut Vec<u8>) {
-        let mut blocks = Vec::new();
-        for (index, marks) in self.touched.iter_mut().enumerate() {
+        let mut groups = Vec::new();
+        for (index, marks) in self.marks.iter_mut().enumerate() {
             if *marks & UNSAVED != 0 {
                 *marks &= !UNSAVED;
-                blocks.push(index);
+                groups.push(index);
             }
         }
-        self.encode(out, CHANGES, &blocks);
+        self.encode(out, CHANGES, &groups);
     }
 
     /// Takes up a whole state.
@@ -71,12 +69,12 @@ impl Linear {
         reader.end()
     }
 
-    fn is_empty(&self, block: usize) -> bool {
-        let start = block << BLOCK_BITS;
-        self.table[start..start + BLOCK].iter().all(|one| *one == Coordinate::default())
+    fn is_empty(&self, group: usize) -> bool {
+        let start = group << GROUP_BITS;
+        self.table[start..start + GROUP].iter().all(|one| *one == Coordinate::default())
     }
 
-    fn encode(&self, out: &mut Vec<u8>, kind: u8, blocks: &[usize]) {
+    fn encode(&self, out: &mut Vec<u8>, kind: u8, groups: &[usize]) {
         let start = out.len();
         out.extend_from_slice(&LABEL.magic);
         out.extend_from_slice(&[LABEL.version, kind, self.options.bits]);
@@ -87,11 +85,11 @@ impl Linear {
         for number in [weight, information, self.length.mean, self.length.rows] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        out.extend_from_slice(&number(blocks.len()).to_le_bytes());
+        out.extend_from_slice(&number(groups.len()).to_le_bytes());
         put_checksum(out, start);
-        for &block in blocks {
-            let start = block << BLOCK_BITS;
-            put_block(out, block, &self.table[start..start + BLOCK]);
+        for &group in groups {
+            let start = group << GROUP_BITS;
+            put_group(out, group, &self.table[start..start + GROUP]);
         }
     }
 
@@ -103,26 +101,26 @@ impl Linear {
     ) -> Result<(), StateError> {
         self.bias = header.bias;
         self.length = header.length;
-        for _ in 0..header.blocks {
-            self.take_up_block(reader, length)?;
+        for _ in 0..header.groups {
+            self.take_up_group(reader, length)?;
         }
         Ok(())
     }
 
-    fn take_up_block(&mut self, reader: &mut Reader<'_>, length: usize) -> Result<(), StateError> {
+    fn take_up_group(&mut self, reader: &mut Reader<'_>, length: usize) -> Result<(), StateError> {
         let bytes = reader.bytes;
         let index = reader.u32()? as usize;
         let map: [u8; MAP_BYTES] = reader.take()?;
         let set: usize = map.iter().map(|byte| byte.count_ones() as usize).sum();
         let mut pairs = Reader { bytes: reader.slice(set * 8)? };
         check(&bytes[..4 + MAP_BYTES + set * 8], reader, length)?;
-        let start = index << BLOCK_BITS;
-        let block = self.table.get_mut(start..start + BLOCK).ok_or(StateError::Field("block"))?;
-        for (place, coordinate) in block.iter_mut().enumerate() {
+        let start = index << GROUP_BITS;
+        let group = self.table.get_mut(start..start + GROUP).ok_or(StateError::Field("group"))?;
+        for (place, coordinate) in group.iter_mut().enumerate() {
             let is_set = map[place / 8] >> (place % 8) & 1 == 1;
             *coordinate = if is_set { read_coordinate(&mut pairs)? } else { Coordinate::default() };
         }
-        self.touched[index] |= UNPUBLISHED;
+        self.marks[index] |= LEARNED & !UNSAVED;
         Ok(())
     }
 }
@@ -132,7 +130,7 @@ struct Header {
     options: LinearOptions,
     bias: Bias,
     length: Length,
-    blocks: u32,
+    groups: u32,
 }
 
 impl Header {
@@ -147,13 +145,13 @@ impl Header {
         }
         let bias = Bias { weight: reader.f64("bias")?, information: reader.f64("bias")? };
         let length = Length { mean: reader.f64("length")?, rows: reader.f64("length")? };
-        let blocks = reader.u32()?;
+        let groups = reader.u32()?;
         check(&bytes[..HEADER_BYTES - 4], &mut reader, bytes.len())?;
         let is_sound = bias.weight.is_finite() && bias.information >= 0.0 && length.mean >= 1.0;
         if !is_sound {
             return Err(StateError::Field("bias"));
         }
-        Ok((Header { kind, options, bias, length, blocks }, reader))
+        Ok((Header { kind, options, bias, length, groups }, reader))
     }
 }
 
@@ -168,15 +166,15 @@ fn fields(options: &mut LinearOptions) -> [&mut f32; 8] {
 }
 
 fn number(count: usize) -> u32 {
-    u32::try_from(count).expect("a table has at most 2^20 blocks")
+    u32::try_from(count).expect("a table has at most 2^24 groups")
 }
 
-fn put_block(out: &mut Vec<u8>, index: usize, block: &[Coordinate]) {
+fn put_group(out: &mut Vec<u8>, index: usize, group: &[Coordinate]) {
     let start = out.len();
     out.extend_from_slice(&number(index).to_le_bytes());
     let map = out.len();
     out.extend_from_slice(&[0; MAP_BYTES]);
-    for (place, coordinate) in block.iter().enumerate() {
+    for (place, coordinate) in group.iter().enumerate() {
         if *coordinate != Coordinate::default() {
             out[map + place / 8] |= 1 << (place % 8);
             put_coordinate(out, *coordinate);

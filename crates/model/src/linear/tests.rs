@@ -235,18 +235,48 @@ fn published_weights_are_the_learners() {
 }
 
 #[test]
-fn a_publication_copies_only_what_was_touched() {
+fn every_publication_is_whole_and_stays_as_it_was() {
+    // Some are held for a while, so that both ways to publish are taken; all are held against the
+    // learner as it was then.
     let mut model = Linear::new(options());
+    let mut random = Random::new(8);
+    let rows: Vec<_> = (0..40).map(|_| row(&mut random)).collect();
+    let mut held: Vec<(Weights, Vec<f32>)> = Vec::new();
+    let (mut compared, mut copied) = (0, 0);
+    for round in 0..300 {
+        for _ in 0..random.below(20) {
+            let row = &rows[random.below(40) as usize];
+            model.learn(row, random.below(4) == 0, 1.0);
+        }
+        copied += usize::from(model.publisher.is_other_read());
+        let weights = model.publish();
+        held.push((weights, rows.iter().map(|row| model.logit(row)).collect()));
+        for (weights, logits) in &held {
+            for (row, logit) in rows.iter().zip(logits) {
+                assert!((weights.logit(row) - logit).abs() < 1e-4, "round {round}");
+                compared += 1;
+            }
+        }
+        if random.below(3) == 0 {
+            held.clear();
+        }
+    }
+    assert!(compared > 20_000 && copied > 50 && copied < 250, "{compared} {copied}");
+}
+
+#[test]
+fn before_anything_is_learned_weights_say_so() {
+    let mut model = Linear::new(options());
+    let row = [Feature::flag(3), Feature::flag(1 << 8)];
     let start = model.publish();
-    let row = [Feature::flag(3), Feature::flag(1 << 8), Feature::flag(1 << 8 | 5)];
-    model.learn(&row, true, 1.0);
-    let next = model.publish();
-    let blocks = 1 << (12 - BLOCK_BITS);
-    assert_eq!(next.blocks_shared_with(&start), blocks - 2);
-    assert_eq!(model.publish().blocks_shared_with(&next), blocks);
-    assert_eq!(start.partial(&row).logit, 0.0, "readers keep what they have");
-    assert!(next.partial(&row).logit > 0.0);
     assert!((start.bias() - log_odds(model.options().start)).abs() < 1e-6);
+    assert_eq!(start.partial(&row).logit, 0.0);
+    model.learn(&row, true, 1.0);
+    assert_eq!(start.partial(&row).logit, 0.0, "readers keep what they have");
+    let next = model.publish();
+    assert!(next.partial(&row).logit > 0.0);
+    // Now rows are known to be short, and this one has been seen.
+    assert!(next.partial(&row).variance < model.options().prior_variance);
 }
 
 #[test]

@@ -1,25 +1,31 @@
-//! The weights as readers have them: immutable, cheap to clone, shared between publications.
+//! The weights as readers have them: immutable and cheap to clone.
 //!
-//! A reader needs a weight, not the sums it follows from: it is computed once at publication and stands
-//! beside what the coordinate has seen. Blocks that nothing was learned in are all one block.
+//! Two whole tables take turns. Readers hold the current one; at a publication the other, which nobody
+//! reads any more, is brought up to date in those groups of coordinates that were learned since it was
+//! current itself, and becomes the current one. So a publication costs what was learned and not the
+//! size of the table, and a reader finds a weight with one load. Whoever still holds the other table
+//! keeps it; then the current one is copied instead, once.
+//!
+//! A reader needs a weight, not the sums it follows from: it is computed once, at publication, and
+//! stands beside what the coordinate has seen.
 
 use std::sync::Arc;
 
 use reckon_event::Feature;
 
 use super::kernel::Rates;
-use super::{BLOCK, BLOCK_BITS, Bias, Coordinate, Length, LinearOptions, bounded};
+use super::{Bias, Coordinate, GROUP, Length, LinearOptions, bounded, prefetch};
 use crate::log_odds;
 
+/// Marks looked at together.
+const STRETCH: usize = 64;
+
 /// What a reader needs of one coordinate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
     weight: f32,
     information: f32,
 }
-
-/// The published part of the coordinates of one block.
-pub(super) type Block = Arc<[Known; BLOCK]>;
 
 /// Published weights: log odds and their variance for any row.
 #[derive(Clone, Debug)]
@@ -27,13 +33,12 @@ pub struct Weights {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shared {
     bias: f32,
     bias_variance: f32,
     prior: Prior,
-    mask: u32,
-    blocks: Box<[Block]>,
+    table: Vec<Known>,
 }
 
 /// What turns a coordinate's information into the variance of its weight.
@@ -82,14 +87,14 @@ impl Weights {
     /// What these features add to the log odds, without the bias: what a request's candidates share
     /// is computed once, and each candidate adds its own.
     pub fn partial(&self, row: &[Feature]) -> Partial {
-        let shared = &*self.shared;
+        let Shared { table, prior, .. } = &*self.shared;
+        let mask = table.len() - 1;
         let mut sum = Partial::default();
         for feature in row {
-            let place = (feature.hash & shared.mask) as usize;
-            let known = shared.blocks[place >> BLOCK_BITS][place & (BLOCK - 1)];
+            let known = table[feature.hash as usize & mask];
             let value = bounded(feature.value);
             sum.logit += known.weight * value;
-            sum.variance += shared.prior.variance(known) * value * value;
+            sum.variance += prior.variance(known) * value * value;
         }
         sum
     }
@@ -99,40 +104,9 @@ impl Weights {
         self.bias() + self.partial(row).logit
     }
 
-    /// How many blocks hold the same memory as in `other`: what a publication did not copy.
-    pub fn blocks_shared_with(&self, other: &Weights) -> usize {
-        let pairs = self.blocks().iter().zip(other.blocks());
-        pairs.filter(|(ours, theirs)| Arc::ptr_eq(ours, theirs)).count()
-    }
-
-    pub(super) fn untrained(options: &LinearOptions) -> Self {
-        let coordinates = [Coordinate::default(); BLOCK];
-        let empty = block(&coordinates, &Rates::of(options));
-        let blocks = vec![empty; 1 << (options.bits - BLOCK_BITS)];
-        let bias = Bias { weight: f64::from(log_odds(options.start)), information: 0.0 };
-        Weights::new(options, bias, Length::default(), blocks)
-    }
-
-    pub(super) fn new(
-        options: &LinearOptions,
-        bias: Bias,
-        length: Length,
-        blocks: Vec<Block>,
-    ) -> Self {
-        assert_eq!(blocks.len(), 1 << (options.bits - BLOCK_BITS), "one for each of the table");
-        Weights {
-            shared: Arc::new(Shared {
-                bias: bias.weight as f32,
-                bias_variance: 1.0 / (1.0 / options.prior_variance + bias.information as f32),
-                prior: Prior::of(options, length),
-                mask: (1 << options.bits) - 1,
-                blocks: blocks.into_boxed_slice(),
-            }),
-        }
-    }
-
-    pub(super) fn blocks(&self) -> &[Block] {
-        &self.shared.blocks
+    /// Says that this row is scored soon: its weights are on their way while another is scored.
+    pub fn prefetch(&self, row: &[Feature]) {
+        prefetch::prefetch(&self.shared.table, row);
     }
 }
 
@@ -147,10 +121,99 @@ impl Prior {
     }
 }
 
-/// What readers need of a block of the learner's.
-pub(super) fn block(coordinates: &[Coordinate], rates: &Rates) -> Block {
-    Arc::new(std::array::from_fn(|index| {
-        let coordinate = coordinates[index];
-        Known { weight: rates.weight(coordinate), information: coordinate.information }
-    }))
+/// The two tables. Each has a mark of its own, which a group bears while that table lacks it.
+#[derive(Clone, Debug)]
+pub(super) struct Publisher {
+    current: Marked,
+    other: Marked,
+}
+
+#[derive(Clone, Debug)]
+struct Marked {
+    weights: Weights,
+    mark: u8,
+}
+
+/// What the learner knows at a publication.
+pub(super) struct Learned<'a> {
+    pub(super) options: &'a LinearOptions,
+    pub(super) rates: &'a Rates,
+    pub(super) bias: Bias,
+    pub(super) length: Length,
+    pub(super) table: &'a [Coordinate],
+}
+
+impl Publisher {
+    pub(super) const MARKS: [u8; 2] = [1, 2];
+
+    /// Tables of a model that has seen nothing.
+    pub(super) fn new(options: &LinearOptions) -> Self {
+        let bias = Bias { weight: f64::from(log_odds(options.start)), information: 0.0 };
+        let marked = |mark| Marked { weights: Weights::untrained(options, bias), mark };
+        let [current, other] = Self::MARKS.map(marked);
+        Publisher { current, other }
+    }
+
+    /// Someone still reads the table that is not current: the next publication copies.
+    #[cfg(test)]
+    pub(super) fn is_other_read(&self) -> bool {
+        Arc::strong_count(&self.other.weights.shared) > 1
+    }
+
+    /// Publishes what was learned; `marks` has one byte a group.
+    pub(super) fn publish(&mut self, learned: &Learned<'_>, marks: &mut [u8]) -> Weights {
+        if Arc::get_mut(&mut self.other.weights.shared).is_none() {
+            // Someone still reads it. What the copy of the current table lacks bears that one's mark.
+            self.other.weights.shared = Arc::new(self.current.weights.shared.as_ref().clone());
+            for marks in marks.iter_mut() {
+                let lacks = u8::from(*marks & self.current.mark != 0) * self.other.mark;
+                *marks = *marks & !self.other.mark | lacks;
+            }
+        }
+        let shared = Arc::get_mut(&mut self.other.weights.shared).expect("nobody else has it");
+        shared.update(learned, marks, self.other.mark);
+        std::mem::swap(&mut self.current, &mut self.other);
+        self.current.weights.clone()
+    }
+}
+
+impl Weights {
+    fn untrained(options: &LinearOptions, bias: Bias) -> Self {
+        let shared = Shared {
+            bias: bias.weight as f32,
+            bias_variance: bias.variance(options),
+            prior: Prior::of(options, Length::default()),
+            table: vec![Known::default(); 1 << options.bits],
+        };
+        Weights { shared: Arc::new(shared) }
+    }
+}
+
+impl Shared {
+    /// Takes over every group that bears the mark, and takes the mark off.
+    fn update(&mut self, learned: &Learned<'_>, marks: &mut [u8], mark: u8) {
+        for (stretch, marks) in marks.chunks_mut(STRETCH).enumerate() {
+            // Most of a table rests: looking at many marks at once is most of the work.
+            if marks.iter().fold(0, |all, marks| all | marks) & mark == 0 {
+                continue;
+            }
+            for (index, marks) in (stretch * STRETCH..).zip(marks) {
+                if *marks & mark != 0 {
+                    *marks &= !mark;
+                    let group = index * GROUP..(index + 1) * GROUP;
+                    take_over(&mut self.table[group.clone()], &learned.table[group], learned.rates);
+                }
+            }
+        }
+        self.bias = learned.bias.weight as f32;
+        self.bias_variance = learned.bias.variance(learned.options);
+        self.prior = Prior::of(learned.options, learned.length);
+    }
+}
+
+fn take_over(group: &mut [Known], coordinates: &[Coordinate], rates: &Rates) {
+    for (known, coordinate) in group.iter_mut().zip(coordinates) {
+        known.weight = rates.weight(*coordinate);
+        known.information = coordinate.information;
+    }
 }
