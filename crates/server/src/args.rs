@@ -137,14 +137,15 @@ pub struct Replay {
     /// Send the conversions that a log tells of beside its clicks.
     #[arg(long)]
     pub conversions: bool,
-    /// Rows that are predicted before the outcome of the first of them is durable: fewer know more
-    /// of the rows before them, more are faster.
+    /// Rows that are predicted before the outcome of the first of them is learned: fewer know more of
+    /// the rows before them, more are faster.
     #[arg(long, value_name = "ROWS", default_value_t = replay::IN_FLIGHT, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub in_flight: u16,
     /// From a prediction to its click, in milliseconds: more than the server's rules.too_fast_ms.
     #[arg(long, value_name = "MS", default_value_t = replay::CLICK_AFTER_MS, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub click_after_ms: u64,
-    /// Predict and count every row of a predicted log once more, though it was sent before.
+    /// Predict and count every row of a predicted log once more, though it was sent before; and keep
+    /// no answers for a second run, which is faster.
     #[arg(long)]
     pub anew: bool,
 }

@@ -279,7 +279,6 @@ fn open_learner(
         window: config.model.attribution_s * Timestamp::SECOND,
         pending_bytes_max: config.model.pending_bytes_max,
         publish_epochs: config.model.publish_epochs,
-        ..Default::default()
     };
     let (learner, damage) = Learner::open(disk, &dir.learner(), options, recall(Arc::clone(log)))
         .with_context(|| format!("learner: {}", dir.learner().display()))?;

@@ -18,6 +18,7 @@ mod columns;
 mod criteo;
 mod jsonl;
 mod judged;
+mod learned;
 mod open_bandit;
 mod outcome;
 mod predict;
@@ -83,7 +84,7 @@ pub struct Options {
     pub batch_events: usize,
     /// Connections that send side by side.
     pub connections: usize,
-    /// Predictions asked for before the outcome of the first of them is durable.
+    /// Predictions asked for before the outcome of the first of them is learned.
     pub in_flight: usize,
     /// From a prediction to its click, at least: sooner it would be no person's
     /// (`rules.too_fast_ms`).
@@ -94,7 +95,7 @@ pub struct Options {
 
 /// Predictions in flight. More make a replay faster, and predictions know less of the rows just
 /// before them.
-pub const IN_FLIGHT: u16 = 256;
+pub const IN_FLIGHT: u16 = 128;
 /// From a prediction to its click, in milliseconds: more than the server's default of 100.
 pub const CLICK_AFTER_MS: u64 = 150;
 

@@ -301,7 +301,7 @@ async fn ads_are_served_by_what_they_are_worth_and_some_to_try() {
         assert_ne!(ads[0]["ad_id"], ads[1]["ad_id"]);
         for ad in ads {
             let propensity = ad["propensity"].as_f64().unwrap();
-            assert!(propensity >= 0.01 / 2.0 - 1e-6 && propensity <= 1.0, "{ad}");
+            assert!((0.01 / 2.0 - 1e-6..=1.0).contains(&propensity), "{ad}");
             assert!(
                 ad["p_click"].as_f64().unwrap() > 0.0 && ad["p_click_here"].as_f64().unwrap() > 0.0
             );

@@ -204,17 +204,17 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(status: u16, body: &str, expect: Reading) {
+    fn check(status: u16, body: &str, expect: &Reading) {
         let head = Head { status, degraded: false, head_bytes: 0, body_bytes: body.len() };
-        assert_eq!(read(&head, body.as_bytes()), expect, "{body}");
+        assert_eq!(&read(&head, body.as_bytes()), expect, "{body}");
     }
 
     #[test]
     fn only_a_whole_answer_is_good() {
-        check(200, r#"{"predictions":[],"unknown_ads":[],"degraded":false}"#, Reading::Good);
-        check(200, r#"{"predictions":[],"unknown_ads":[],"degraded":true}"#, Reading::Degraded);
+        check(200, r#"{"predictions":[],"unknown_ads":[],"degraded":false}"#, &Reading::Good);
+        check(200, r#"{"predictions":[],"unknown_ads":[],"degraded":true}"#, &Reading::Degraded);
         let wrong = |what: &str| Reading::Wrong(what.to_owned());
-        check(200, r#"{"unknown_ads":["a"],"degraded":false}"#, wrong("some ads are not known"));
-        check(503, "{}", wrong("/api/predict answered 503: {}"));
+        check(200, r#"{"unknown_ads":["a"],"degraded":false}"#, &wrong("some ads are not known"));
+        check(503, "{}", &wrong("/api/predict answered 503: {}"));
     }
 }

@@ -21,6 +21,8 @@ pub struct Predictions {
     pub repeated: u64,
     /// Those made without all the server could know.
     pub degraded: u64,
+    /// How often the model had not learned what it was told in time: later predictions knew less.
+    pub unlearned: u64,
     probabilities: Vec<f32>,
     labels: Vec<bool>,
 }

@@ -1,5 +1,5 @@
 //! Telling what became of predicted rows, in the order of the file: an impression each, and a click
-//! where there was one, in batches.
+//! where there was one, in batches. A batch's rows are in flight until the model has learned of them.
 
 use std::time::Duration;
 
@@ -12,11 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::batch::Place;
+use super::learned::{Learning, Trained};
 use super::predict::{Answered, Scored};
 use super::row::Row;
 use super::send::{Rejected, Sent, post_events};
 use crate::command::client::Client;
 
+/// Rows of one batch: so few that the server publishes what it has learned of them at once.
+const BATCH_ROWS_MAX: usize = 128;
 const STOPPED: &str = "a connection stopped";
 
 /// When outcomes are told.
@@ -50,6 +53,7 @@ struct Ready {
 
 /// Tells the outcome of every row, and ends with the last of them or the first error.
 pub async fn tell(mut client: Client, rows: Receiver<Told>, pace: Pace) -> Result<Sent> {
+    let mut learning = Learning::begin(client.another()).await?;
     let mut queue = Queue { rows, head: None };
     let mut sent = Sent::default();
     while let Some(first) = queue.ready().await? {
@@ -60,13 +64,16 @@ pub async fn tell(mut client: Client, rows: Receiver<Told>, pace: Pace) -> Resul
         let mut batch = Batch::default();
         batch.take(first, &mut sent);
         // A row is two events at most.
-        while batch.events.len() + 2 <= pace.batch_events
+        while batch.room.len() < BATCH_ROWS_MAX
+            && batch.events.len() + 2 <= pace.batch_events
             && let Some(next) = queue.ready_by(old_enough)?
         {
             batch.take(next, &mut sent);
         }
         batch.post(&mut client, &mut sent).await?;
+        learning.wait(batch.told).await?;
     }
+    sent.predictions.unlearned = learning.given_up;
     Ok(sent)
 }
 
@@ -144,8 +151,10 @@ struct Event {
 struct Batch {
     body: Vec<u8>,
     events: Vec<Event>,
-    /// Given back when the batch is durable.
+    /// Given back when the batch is learned.
     room: Vec<OwnedSemaphorePermit>,
+    /// What is to be learned of it.
+    told: Trained,
 }
 
 impl Batch {
@@ -170,17 +179,17 @@ impl Batch {
         self.events.push(Event { place, kind, is_fresh: !scored.is_repeated });
     }
 
-    async fn post(self, client: &mut Client, sent: &mut Sent) -> Result<()> {
+    async fn post(&mut self, client: &mut Client, sent: &mut Sent) -> Result<()> {
         if self.events.is_empty() {
             return Ok(());
         }
-        let answer = post_events(client, Bytes::from(self.body)).await?;
+        let answer = post_events(client, Bytes::from(std::mem::take(&mut self.body))).await?;
         sent.accepted += answer.accepted;
         let mut rejected = answer.rejected.into_iter().peekable();
         for (index, event) in self.events.iter().enumerate() {
             match rejected.next_if(|one| one.index == index) {
                 Some(Rejected { reason, .. }) => sent.rejected.note(event.place, reason),
-                None => event.expect(sent),
+                None => event.expect(sent, &mut self.told),
             }
         }
         Ok(())
@@ -188,12 +197,18 @@ impl Batch {
 }
 
 impl Event {
-    /// Adds what the counts must grow by. An impression whose token an earlier run was given is a
-    /// duplicate, unless that run was broken off before it.
-    fn expect(&self, sent: &mut Sent) {
+    /// Adds what the counts must grow by, and what is to be learned. An event whose token an earlier
+    /// run was given is a duplicate, unless that run was broken off before it.
+    fn expect(&self, sent: &mut Sent, told: &mut Trained) {
         match self.kind {
-            Kind::Click => sent.clicks += 1,
-            _ => sent.impressions += i64::from(self.is_fresh),
+            Kind::Click => {
+                sent.clicks += 1;
+                told.clicks += u64::from(self.is_fresh);
+            }
+            _ => {
+                sent.impressions += i64::from(self.is_fresh);
+                told.rows += u64::from(self.is_fresh);
+            }
         }
     }
 }

@@ -6,9 +6,9 @@
 //!                                  +--> in the order of the file ------------------>+--> outcome
 //! ```
 //!
-//! Only so many rows are in flight, from their question until their outcome is durable. So a
-//! prediction knows what became of all rows before it, but for those in flight and what the server
-//! has not counted yet, some tenths of a second: that makes the figures progressive ones.
+//! Only so many rows are in flight, from their question until their outcome is learned. So a
+//! prediction knows what became of all rows before it but those in flight, which makes the figures
+//! progressive ones.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -81,6 +81,13 @@ impl Report {
             writeln!(notes, "event times from {} to {}", span.from, span.to.plus(-1))?;
         }
         self.print_figures(out)?;
+        let unlearned = self.predictions.as_ref().map_or(0, |predictions| predictions.unlearned);
+        if unlearned > 0 {
+            writeln!(
+                notes,
+                "{unlearned} times the model had not learned in time what it was told"
+            )?;
+        }
         if self.accepted == 0 {
             writeln!(notes, "nothing was accepted")?;
         }
