@@ -207,7 +207,7 @@ pub struct Learn {
     /// The model has 2^BITS weights, 8 to 28.
     #[arg(long, default_value_t = 22)]
     pub bits: u8,
-    /// How often to learn it, each time from the beginning; the time is the middle one's.
+    /// How often to learn it, each time from the beginning, to tell the time it takes.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Writes the log odds of each row, as they were before it was learned, one a line.

@@ -159,6 +159,29 @@ fn it_finds_known_weights() {
 }
 
 #[test]
+fn a_world_that_changes_is_followed() {
+    // After a long time the rates of ten ads turn round. How far predictions are off a while later,
+    // with a memory and without one.
+    let rate = |ad: u32| 0.1 + 0.05 * f64::from(ad);
+    let off = |memory: f32| {
+        let mut model = Linear::new(LinearOptions { memory, ..options() });
+        let mut random = Random::new(4);
+        for now in 0..2_050_000 {
+            let ad = random.below(10) as u32;
+            let truth = if now < 2_000_000 { rate(ad) } else { rate(9 - ad) };
+            model.learn(&[Feature::flag(ad)], random.uniform() < truth, 1.0);
+        }
+        let distance = |ad| {
+            let predicted = f64::from(sigmoid(model.logit(&[Feature::flag(ad)])));
+            (predicted / rate(9 - ad)).ln().abs()
+        };
+        (0..10).map(distance).sum::<f64>() / 10.0
+    };
+    let (with, without) = (off(options().memory), off(1e9));
+    assert!(with < 0.08 && without > 2.0 * with, "{with} with a memory, {without} without");
+}
+
+#[test]
 fn a_late_click_ends_where_a_known_one_does() {
     // Ten ads of known rates: once the clicks are known at once, once a hundred rows later. What
     // they predict over the second half is compared with the clicks there were.

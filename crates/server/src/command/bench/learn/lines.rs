@@ -13,6 +13,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -53,10 +54,19 @@ impl Rows {
         self.features.len()
     }
 
+    /// Features of some rows.
+    pub fn features_of(&self, rows: Range<usize>) -> usize {
+        self.start(rows.end) - self.start(rows.start)
+    }
+
     /// A row.
     pub fn row(&self, index: usize) -> &[Feature] {
-        let start = index.checked_sub(1).map_or(0, |last| self.rows[last].0);
-        &self.features[start..self.rows[index].0]
+        &self.features[self.start(index)..self.start(index + 1)]
+    }
+
+    /// Where a row begins in `features`.
+    fn start(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |last| self.rows[last].0)
     }
 
     /// Whether it was clicked.
