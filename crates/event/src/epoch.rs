@@ -1,6 +1,6 @@
 //! Epochs: how counting moves, and how everyone who keeps something of it gets each step once.
 
-use crate::{Deltas, Record, Verdict};
+use crate::{Cell, Deltas, Measure, Micros, Record, RecordId, Slot, Timestamp, Verdict};
 
 /// A record's place in the log. Offsets rise strictly within a partition; they may have holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +45,46 @@ pub struct Counted<'a> {
     /// The verdict of each record; `None` for one that is not counted at all: a control record, or
     /// a repeated append that was dropped.
     pub verdicts: &'a [Option<Verdict>],
-    /// What they add up to.
+    /// The verdicts of earlier records, or of these, that rules on closed minutes have changed.
+    pub revisions: &'a [Revision],
+    /// What verdicts and revisions add up to. Names of the dimensions of a revision may stand in an
+    /// earlier epoch only.
     pub deltas: &'a Deltas,
+    /// Everything received before this has been read, as far as records and ticks tell; never falls.
+    pub watermark: Timestamp,
+}
+
+/// A verdict in force that is no longer: a rule on a closed minute has judged the record, or has
+/// judged it anew because its minute has changed. The last revision of a record is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// Which record.
+    pub position: Position,
+    /// Who appended it, and the how-manieth it is.
+    pub record: RecordId,
+    /// Its slot.
+    pub slot: Slot,
+    /// When it happened.
+    pub happened: Timestamp,
+    /// What it was summed under; the verdict in here is the one that is no longer in force.
+    pub cell: Cell,
+    /// The verdict now in force.
+    pub verdict: Verdict,
+    /// What it costs where it counts.
+    pub price: Micros,
+    /// The rule set that has judged.
+    pub rules_version: u32,
+}
+
+impl Revision {
+    /// Takes it from one cell and adds it to another.
+    pub fn add_to(&self, deltas: &mut Deltas) {
+        let cost = |verdict| if verdict == Verdict::Counted { self.price } else { 0 };
+        let before = Measure { count: -1, spend: -cost(self.cell.verdict) };
+        let after = Measure { count: 1, spend: cost(self.verdict) };
+        deltas.add(self.cell, before);
+        deltas.add(Cell { verdict: self.verdict, ..self.cell }, after);
+    }
 }
 
 /// What became of an epoch that was handed over.

@@ -21,6 +21,7 @@
 //! | watermark | the receive time up to which a source is believed to be complete |
 
 mod codec;
+mod control;
 mod delta;
 mod epoch;
 mod id;
@@ -35,8 +36,9 @@ mod verdict;
 pub use codec::{
     DecodeError, ENVELOPE_BYTES, FORMAT_VERSION, Peeked, RECORD_BYTES_MAX, peek, stamp,
 };
+pub use control::Control;
 pub use delta::{Cell, Deltas, Measure};
-pub use epoch::{Applied, Bound, Counted, Epoch, Position, Subscriber, SubscriberError};
+pub use epoch::{Applied, Bound, Counted, Epoch, Position, Revision, Subscriber, SubscriberError};
 pub use id::{
     IdError, ImpressionId, NAME_BYTES_MAX, Name, RecordId, SLOT_COUNT, Slot, TenantId, name_key,
     valid_name,

@@ -205,6 +205,8 @@ impl Pipeline {
         let counted = Counted {
             records: &decoded.records,
             verdicts: &folded.verdicts,
+            revisions: &[],
+            watermark: Timestamp::default(),
             deltas: &folded.deltas,
         };
         for subscriber in &mut self.subscribers {

@@ -189,7 +189,13 @@ impl Loop {
         let epoch =
             Epoch { stage: 1, group: 0, generation: 1, number: self.epoch, bounds: vec![bound] };
         let deltas = Deltas::default();
-        let counted = Counted { records: &records, verdicts: &verdicts, deltas: &deltas };
+        let counted = Counted {
+            records: &records,
+            verdicts: &verdicts,
+            revisions: &[],
+            deltas: &deltas,
+            watermark: Timestamp::default(),
+        };
         for subscriber in &mut self.subscribers {
             subscriber.apply(&epoch, &counted).expect("it is taken");
         }

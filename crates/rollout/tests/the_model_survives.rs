@@ -153,7 +153,13 @@ fn give(learner: &mut Learner, log: &[Logged], number: u64, range: Range<usize>)
         .map(|offset| (at(offset), Record::decode(&log[offset].0).expect("a record").0))
         .collect();
     let verdicts: Vec<_> = range.map(|offset| log[offset].1).collect();
-    let counted = Counted { records: &records, verdicts: &verdicts, deltas: &Deltas::default() };
+    let counted = Counted {
+        records: &records,
+        verdicts: &verdicts,
+        revisions: &[],
+        deltas: &Deltas::default(),
+        watermark: Timestamp::default(),
+    };
     learner.apply(&epoch, &counted).expect("it is taken")
 }
 
