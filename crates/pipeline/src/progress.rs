@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reckon_count::Totals;
+use reckon_count::rules::Rules;
 use reckon_event::Timestamp;
 
 use crate::{OpaqueStats, Unjudged};
@@ -35,8 +36,8 @@ pub struct Snapshot {
     pub watermark: Timestamp,
     /// Where behavioural rules have work left.
     pub unjudged: Unjudged,
-    /// The highest version of the rules the log has told of.
-    pub rules_version: u32,
+    /// All behavioural rules the log has told of.
+    pub rules: Arc<Rules>,
     /// Verdicts that rules have changed since it was opened.
     pub revisions: u64,
     /// How many records got which verdict since the log began.

@@ -125,6 +125,11 @@ pub async fn start(
     let predictor = Predictor::new(features, models);
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
     let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, scorer)?;
+    if config.rules.enabled {
+        // Rules that cannot be read are told before anything is served.
+        let file = Some(config.rules.file.as_str()).filter(|file| !file.is_empty());
+        crate::rules::RulesFile::load(file.map(Path::new))?;
+    }
     let app = Arc::new(App {
         gate: Gate::new(Arc::clone(&books), config.server.anonymous_requests_per_second),
         body_limits: body::Limits {
@@ -143,7 +148,12 @@ pub async fn start(
         stopping: tokio::sync::watch::Sender::new(false),
         config,
     });
-    let tasks = vec![tokio::spawn(drain(Arc::clone(&app))), tokio::spawn(tidy(Arc::clone(&app)))];
+    crate::beat::tell_rules(&app).await.context("rules")?;
+    let tasks = vec![
+        tokio::spawn(drain(Arc::clone(&app))),
+        tokio::spawn(tidy(Arc::clone(&app))),
+        tokio::spawn(crate::beat::run(Arc::clone(&app))),
+    ];
     Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
 
