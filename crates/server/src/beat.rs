@@ -15,6 +15,7 @@ use reckon_eventlog::{EventLog, Outcome, partition_of};
 use reckon_pipeline::{Reached, Snapshot};
 
 use crate::app::App;
+use crate::edge::{Changed, Lists};
 use crate::rules::RulesFile;
 
 /// Between two beats.
@@ -99,27 +100,34 @@ fn ends(log: &dyn EventLog) -> Vec<u64> {
     (0..log.partitions()).map(|partition| log.range(partition).end).collect()
 }
 
-/// The rules file, and when it was changed last.
+/// The files of rules and lists, and when they were changed last.
 struct RulesWatch {
-    changed: Option<SystemTime>,
-    /// What has been looked at and told.
-    is_told: bool,
+    rules: Option<SystemTime>,
+    lists: Changed,
 }
 
 impl RulesWatch {
     fn new(app: &App) -> Self {
-        RulesWatch { changed: changed(app), is_told: false }
+        RulesWatch { rules: changed(app), lists: Changed::look(&app.config.rules) }
     }
 
-    /// Tells the log of the rules where they are new to it. A file that cannot be read changes nothing.
-    async fn look(&mut self, app: &App) -> Result<()> {
-        let changed = changed(app);
-        if self.is_told && changed == self.changed {
-            return Ok(());
+    /// Takes over what has changed. A file that cannot be read changes nothing.
+    async fn look(&mut self, app: &Arc<App>) -> Result<()> {
+        let lists = Changed::look(&app.config.rules);
+        if lists != self.lists {
+            self.lists = lists;
+            let app = Arc::clone(app);
+            let load = move || {
+                Lists::load(&app.config.rules).map(|lists| app.edge.lists.store(Arc::new(lists)))
+            };
+            tokio::task::spawn_blocking(load).await??;
         }
-        self.changed = changed;
-        self.is_told = true;
-        tell_rules(app).await
+        let rules = changed(app);
+        if rules != self.rules {
+            self.rules = rules;
+            tell_rules(app).await?;
+        }
+        Ok(())
     }
 }
 

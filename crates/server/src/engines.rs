@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use arc_swap::ArcSwap;
 use reckon_books::{Books, SqliteBooks};
 use reckon_disk::Disk;
 use reckon_event::{Kind, Position, Record, Subscriber, Timestamp, peek};
@@ -21,7 +22,7 @@ use crate::app::App;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine, Unsigned};
-use crate::edge::{Agents, Edge, Meters, Policy, Scorer, Spool, Thresholds};
+use crate::edge::{Edge, Lists, Meters, Policy, Scorer, Spool, Thresholds};
 use crate::http::{Gate, body, keys};
 use crate::mint::Minter;
 use crate::secrets::{Secrets, write_private};
@@ -386,14 +387,13 @@ fn edge(
     incarnation: u32,
     scorer: Scorer,
 ) -> Result<Edge> {
-    let robots = Some(config.rules.robots_file.as_str()).filter(|file| !file.is_empty());
     let meters = Arc::new(Meters::default());
     Ok(Edge {
         clock,
         secrets: Secrets::load(&dir.secrets())?,
         catalog,
         minter: Minter::new(incarnation),
-        agents: Agents::load(robots.map(Path::new))?,
+        lists: ArcSwap::from_pointee(Lists::load(&config.rules)?),
         log,
         spool: Arc::new(Spool::new(config.click.spool_events_max, Arc::clone(&meters))),
         scorer,

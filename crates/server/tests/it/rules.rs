@@ -123,3 +123,24 @@ async fn other_rules_apply_from_the_minute_they_name() {
     let error = beat::tell_rules(house.app()).await.expect_err("no such rule");
     assert!(format!("{error:#}").contains("slow"), "{error:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_networks_is_swapped_while_clicks_come() {
+    let folder = TempDir::new("rules");
+    let path = folder.path().join("networks.txt");
+    std::fs::write(&path, "# none of ours\n192.0.2.0/24\n").expect("a folder of our own");
+    let settings = [("RULES__NETWORKS_FILE", path.to_str().expect("a plain path"))];
+    let house = House::with(&settings, Arc::new(RealDisk)).await;
+    house.register(&["a"]).await;
+    click(&house, "u").await;
+    assert_eq!(by_reason(&house).await, json!({"counted": 1}));
+    let before = house.app().edge.lists.load().version;
+    let large: String =
+        (0..200_000).map(|at| format!("2001:db8:{at:x}::/64\n", at = at % 65_536)).collect();
+    std::fs::write(&path, large + "127.0.0.0/8\n").expect("a folder of our own");
+    while house.app().edge.lists.load().version == before {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    click(&house, "v").await;
+    assert_eq!(by_reason(&house).await, json!({"counted": 1, "data_centre": 1}));
+}
