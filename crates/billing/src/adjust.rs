@@ -11,10 +11,11 @@
 //! answer was posted: two who ask at the same time make the same key, of which one stands, and whatever
 //! is still missing is found the next time. Nothing ever comes below zero.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
-use reckon_books::{Entry, EntryKind, FrozenFigure};
-use reckon_event::{Adjustment, AdjustmentReason, Day, TenantId, name_key};
+use reckon_books::{EntryKind, FrozenFigure};
+use reckon_event::{Adjustment, AdjustmentReason, TenantId, name_key};
 
 use crate::charge::{Hours, Purse, amount_of, budget_of, due, line_of};
 use crate::error::Error;
@@ -65,13 +66,11 @@ type Targets = BTreeMap<(Line, AdjustmentReason), Amount>;
 
 /// Compares a closed day with what is known now. `frozen` and `posted` are all of the day's.
 pub fn differences(
-    day: Day,
     frozen: &[FrozenFigure],
-    posted: &[Entry],
+    posted: &[reckon_books::Entry],
     known: &Known<'_>,
     names: &Names,
 ) -> Result<Differences, Error> {
-    assert_eq!(known.figures.day, day, "figures of another day");
     let at_close: BTreeMap<Line, Amount> =
         frozen.iter().map(|figure| (line_of(figure), amount_of(figure))).collect();
     let chains = chains_of(posted);
@@ -82,13 +81,13 @@ pub fn differences(
     let compared = targets.len();
     let missing = targets.into_iter().filter_map(|(place, target)| {
         let chain = chains.get(&place).copied().unwrap_or_default();
-        missing(day, known.figures.cut, place, chain, target)
+        missing(known.figures, place, chain, target)
     });
     Ok(Differences { compared, adjustments: missing.collect() })
 }
 
 /// What adjustments have come to so far.
-fn chains_of(posted: &[Entry]) -> Chains {
+fn chains_of(posted: &[reckon_books::Entry]) -> Chains {
     let mut chains = Chains::new();
     for entry in posted.iter().filter(|entry| entry.kind == EntryKind::Adjustment) {
         let reason = entry.reason.expect("the books take no adjustment without a reason");
@@ -99,7 +98,7 @@ fn chains_of(posted: &[Entry]) -> Chains {
     chains
 }
 
-fn line_of_entry(entry: &Entry) -> Line {
+fn line_of_entry(entry: &reckon_books::Entry) -> Line {
     Line {
         tenant: entry.tenant,
         campaign: name_key(&entry.campaign_id),
@@ -192,8 +191,8 @@ fn over_delivery(
     let mut budgets: BTreeMap<Line, _> =
         frozen.iter().map(|figure| (line_of(figure).of_campaign(), figure.daily_budget)).collect();
     for line in net.keys().map(|line| line.of_campaign()) {
-        if !budgets.contains_key(&line) {
-            budgets.insert(line, budget_of(names, line)?);
+        if let Entry::Vacant(free) = budgets.entry(line) {
+            free.insert(budget_of(names, line)?);
         }
     }
     let now = net.iter().map(|(&line, amount)| (line, amount.spend));
@@ -223,8 +222,7 @@ fn hours(
 }
 
 fn missing(
-    day: Day,
-    cut: u64,
+    now: &Figures,
     (line, reason): (Line, AdjustmentReason),
     chain: Chain,
     target: Amount,
@@ -232,7 +230,7 @@ fn missing(
     let Amount { clicks, spend } = chain.amount.to(target);
     let number = chain.length + 1;
     (clicks != 0 || spend != 0).then(|| Adjustment {
-        day,
+        day: now.day,
         hour: line.hour,
         tenant: line.tenant,
         campaign: line.campaign,
@@ -243,6 +241,6 @@ fn missing(
         reason,
         number,
         corrects: line.corrected_key(reason, number),
-        cut,
+        cut: now.cut,
     })
 }

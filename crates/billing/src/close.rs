@@ -210,7 +210,7 @@ pub async fn adjust(
     for finding in &mut findings {
         except_who_pays(accounts, &names, &posted, finding).await?;
     }
-    differences(day, &frozen, &posted, &Known { figures: &figures, findings: &findings }, &names)
+    differences(&frozen, &posted, &Known { figures: &figures, findings: &findings }, &names)
 }
 
 /// Clicks without an impression concern only those who do not pay for them.

@@ -192,7 +192,7 @@ impl SpendView {
         };
         match state.flatten() {
             Some(state) => view.resume(&state),
-            None => view.fill(rollup, tenants).map_err(|error| failed(error))?,
+            None => view.fill(rollup, tenants).map_err(failed)?,
         }
         let spend = view.spend.clone();
         Ok(Opened { view, spend, damage })

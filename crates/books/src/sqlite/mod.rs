@@ -14,6 +14,8 @@ mod failure;
 mod key;
 mod lease;
 mod ledger;
+#[cfg(test)]
+mod ledger_tests;
 mod load;
 mod period;
 mod profile;

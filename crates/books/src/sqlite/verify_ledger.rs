@@ -18,10 +18,10 @@ const RULES: [(&str, &str); 7] = [
         "SELECT entry_key FROM ledger_entries WHERE NOT ( \
            (kind = 'charge' AND debit = 'receivable' AND credit = 'revenue') OR \
            (kind = 'credit' AND debit = 'over_delivery' AND credit = 'receivable') OR \
-           (kind = 'adjustment' AND (debit = 'receivable' OR credit = 'receivable') AND \
-             'over_delivery' = CASE WHEN reason = 'over_delivery' THEN \
-               CASE WHEN debit = 'receivable' THEN credit ELSE debit END \
-             ELSE CASE WHEN 'revenue' IN (debit, credit) THEN 'over_delivery' END END))",
+           (kind = 'adjustment' AND reason = 'over_delivery' \
+             AND debit <> 'revenue' AND credit <> 'revenue') OR \
+           (kind = 'adjustment' AND reason <> 'over_delivery' \
+             AND debit <> 'over_delivery' AND credit <> 'over_delivery'))",
     ),
     (
         "is frozen in a closed period, but not charged as it was counted",
