@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use reckon_billing::Spend;
 use reckon_event::{Record, TenantId};
 use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
 
@@ -87,6 +88,8 @@ pub struct Edge {
     pub minter: Minter,
     /// Know robots and data centres; swapped when their files change.
     pub lists: ArcSwap<Lists>,
+    /// What campaigns have spent today.
+    pub spend: Spend,
     /// Where events become durable.
     pub log: Arc<dyn EventLog>,
     /// Where clicks wait for a broken log.

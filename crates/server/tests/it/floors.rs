@@ -23,8 +23,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "eventlog", "count", "rollup", "books", "pipeline", "model", "feature", "market",
-            "rollout", "predict", "billing", "event", "disk",
+            "eventlog", "count", "rollup", "books", "billing", "pipeline", "model", "feature",
+            "market", "rollout", "predict", "billing", "event", "disk",
         ],
     ),
 ];
