@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they compared")]
 
 mod bench;
+mod billed;
 mod catalog;
 mod clicks;
 mod console;
