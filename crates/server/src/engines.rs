@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use reckon_billing::{Spend, SpendView};
-use reckon_books::{Books, SqliteBooks};
+use reckon_books::{Accounts, Books, SqliteBooks};
 use reckon_disk::Disk;
 use reckon_event::{Kind, Position, Record, Subscriber, TenantId, Timestamp, peek};
 use reckon_eventlog::{DiskLog, EventLog, LaneHealth};
 use reckon_feature::{FeatureStore, FeatureSubscriber, Memory};
+use reckon_lake::{LakeOptions, LakePlace, LakeSubscriber};
 use reckon_pipeline::{Pipeline, Running};
 use reckon_predict::{Exploration, Predictor};
 use reckon_rollout::{Learner, Models};
@@ -60,6 +61,16 @@ impl DataDir {
     /// What the online model has learned.
     pub fn learner(&self) -> PathBuf {
         self.0.join("learner")
+    }
+
+    /// Every record with its verdict, in Parquet.
+    pub fn lake(&self) -> PathBuf {
+        self.0.join("lake")
+    }
+
+    /// Reports of recounts.
+    pub fn audit(&self) -> PathBuf {
+        self.0.join("audit")
     }
 
     /// What campaigns have spent.
@@ -110,7 +121,7 @@ pub async fn start(
     std::fs::create_dir_all(&dir.0).with_context(|| format!("cannot make {}", dir.0.display()))?;
     let lock = lock(dir)?;
     record_clock(dir, &clock)?;
-    let books = open_books(&config, dir).await?;
+    let (books, accounts) = open_books(&config, dir).await?;
     let now = clock.now();
     let incarnation = books.lease("incarnation", now).await.context("books")?;
     let disk_log = open_log(&config, dir, Arc::clone(&disk), incarnation)?;
@@ -123,11 +134,16 @@ pub async fn start(
     if let Some(damage) = spent.damage {
         eprintln!("spend: {damage}: it is summed up again from the rollup");
     }
+    let lake_place = lake_place(&config, dir)?;
+    let lake = LakeSubscriber::open(lake_place.clone(), LakeOptions::new(incarnation.into()))
+        .context("lake")?;
+    let lake_handle = lake.handle();
     let (learner, models) = open_learner(&config, dir, Arc::clone(&disk), &log)?;
     let subscribers: Vec<Box<dyn Subscriber>> = vec![
         Box::new(RollupSubscriber::new(Arc::clone(&rollup))),
         Box::new(FeatureSubscriber::new(Arc::clone(&features))),
         Box::new(spent.view),
+        Box::new(lake),
         Box::new(learner),
     ];
     let pipeline = start_pipeline(&config, dir, disk, &log, subscribers, incarnation)?;
@@ -154,7 +170,11 @@ pub async fn start(
             timeout: Duration::from_millis(config.server.body_timeout_ms),
         },
         edge,
+        accounts,
         books,
+        lake_place,
+        lake: lake_handle,
+        dir: dir.clone(),
         rollup,
         progress: Arc::clone(pipeline.progress()),
         log_health: {
@@ -214,17 +234,31 @@ fn record_clock(dir: &DataDir, clock: &Clock) -> Result<()> {
 }
 
 /// Everyone who has something in the catalog.
-async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
+pub async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
     let catalog = books.load_catalog().await.context("books: cannot load the catalog")?;
     let tenants = catalog.campaigns.iter().map(|entry| entry.tenant).chain([TenantId::DEFAULT]);
     Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-async fn open_books(config: &Config, dir: &DataDir) -> Result<Arc<dyn Books>> {
+async fn open_books(
+    config: &Config,
+    dir: &DataDir,
+) -> Result<(Arc<dyn Books>, Arc<dyn Accounts>)> {
     let path = dir.books(config)?;
     let books =
         SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
-    Ok(Arc::new(books))
+    let books = Arc::new(books);
+    Ok((Arc::clone(&books) as _, books))
+}
+
+/// Where the configuration wants the lake.
+pub fn lake_place(config: &Config, dir: &DataDir) -> Result<LakePlace> {
+    let folder = match config.lake.url.strip_prefix("file:") {
+        Some(path) => dir.0.join(path.trim_start_matches("//")),
+        None if config.lake.url.is_empty() => dir.lake(),
+        None => bail!("lake.url = {:?}: must be \"\" or begin with file: or s3:", config.lake.url),
+    };
+    LakePlace::folder(&folder).with_context(|| format!("lake: {}", folder.display()))
 }
 
 fn open_log(

@@ -6,7 +6,9 @@
 
 pub mod app;
 pub mod args;
+pub mod audit;
 pub mod beat;
+pub mod billing;
 pub mod catalog;
 pub mod catalog_load;
 pub mod clock;

@@ -1,6 +1,8 @@
 //! The HTTP interface: doors, routes, and what every answer has in common.
 
+pub mod audit;
 pub mod auth;
+pub mod billing;
 pub mod body;
 pub mod catalog;
 pub mod console;
@@ -59,6 +61,8 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(metrics::routes())
         .merge(live::routes())
         .merge(rules::routes())
+        .merge(billing::routes())
+        .merge(audit::routes())
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(console::routes())
