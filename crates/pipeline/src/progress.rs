@@ -6,7 +6,7 @@ use std::time::Duration;
 use reckon_count::Totals;
 use reckon_event::Timestamp;
 
-use crate::OpaqueStats;
+use crate::{OpaqueStats, Unjudged};
 
 /// Whether it goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,16 @@ pub struct Snapshot {
     pub log_end: Vec<u64>,
     /// By partition, the offset below which nothing will be read again by this pipeline.
     pub retirable: Vec<u64>,
-    /// By partition, the highest receive time of a counted record.
-    pub received: Vec<Option<Timestamp>>,
+    /// By partition, the highest receive time of a record; 1970 before the first.
+    pub received: Vec<Timestamp>,
+    /// The receive time before which everything has been read: the least over all partitions.
+    pub watermark: Timestamp,
+    /// Where behavioural rules have work left.
+    pub unjudged: Unjudged,
+    /// The highest version of the rules the log has told of.
+    pub rules_version: u32,
+    /// Verdicts that rules have changed since it was opened.
+    pub revisions: u64,
     /// How many records got which verdict since the log began.
     pub totals: Totals,
     /// The last epoch that every subscriber has.
