@@ -161,6 +161,7 @@ table! {
         install_id: StringBuilder, OPTIONAL;
         session_id: StringBuilder, OPTIONAL;
         session_sequence: UInt64Builder, OPTIONAL;
+        order_key: UInt64Builder, REQUIRED;
         payload: BinaryBuilder, OPTIONAL;
     }
 }
@@ -172,8 +173,6 @@ table! {
         ordinal: UInt32Builder, REQUIRED;
         log_partition: UInt16Builder, REQUIRED;
         log_offset: UInt64Builder, REQUIRED;
-        appender: UInt64Builder, REQUIRED;
-        append_sequence: UInt64Builder, REQUIRED;
         slot: UInt16Builder, REQUIRED;
         watermark: TimeBuilder, REQUIRED;
         happened: TimeBuilder, REQUIRED;
@@ -273,6 +272,7 @@ impl RecordColumns {
         self.payload_digest.append_option(known(record.payload_digest));
         self.value.append_option(record.value);
         self.session_sequence.append_option(record.session_sequence);
+        self.order_key.append_value(record.order_key());
         match record.ip {
             Some(ip) => {
                 write!(self.ip, "{ip}").expect("a builder takes any text");
@@ -319,8 +319,6 @@ impl RevisionColumns {
         self.ordinal.append_value(ordinal);
         self.log_partition.append_value(revision.position.partition);
         self.log_offset.append_value(revision.position.offset);
-        self.appender.append_value(revision.record.appender);
-        self.append_sequence.append_value(revision.record.sequence);
         self.slot.append_value(revision.slot.number());
         self.watermark.append_value(watermark);
         self.happened.append_value(revision.happened);
@@ -383,7 +381,8 @@ mod tests {
         let slot = Slot::new(3).expect("below 1,024");
         let mut columns = RecordColumns::default();
         let ip = Some("203.0.113.0".parse().expect("an address"));
-        let click = Record { ip, user: Pseudonym(0xab), ..Record::new(Kind::Click, slot, Timestamp(5)) };
+        let click =
+            Record { ip, user: Pseudonym(0xab), ..Record::new(Kind::Click, slot, Timestamp(5)) };
         let at = Position { partition: 1, offset: 2 };
         columns.push(1, at, &click, Some(Verdict::Counted));
         columns.push(1, at, &Record { ip: None, ..click }, None);
@@ -391,13 +390,15 @@ mod tests {
         let batch = columns.finish();
         let column = |name: &str| batch.column_by_name(name).expect("a column").clone();
         assert_eq!((batch.num_rows(), columns.finish().num_rows()), (3, 0));
-        assert_eq!(column("redelivered").as_boolean().iter().flatten().collect::<Vec<_>>(), [
-            false, true, false
-        ]);
+        assert_eq!(
+            column("redelivered").as_boolean().iter().flatten().collect::<Vec<_>>(),
+            [false, true, false]
+        );
         assert_eq!(column("verdict").null_count(), 2);
         assert_eq!(column("ip").as_string::<i32>().value(0), "203.0.113.0");
         assert_eq!(column("pseudonym").as_string::<i32>().value(1), format!("{:032x}", 0xab));
-        let absent = [("ip", 2), ("pseudonym", 1), ("event_id", 3), ("payload", 3), ("issued_at", 3)];
+        let absent =
+            [("ip", 2), ("pseudonym", 1), ("event_id", 3), ("payload", 3), ("issued_at", 3)];
         for (name, nulls) in absent {
             assert_eq!(column(name).null_count(), nulls, "{name}");
         }

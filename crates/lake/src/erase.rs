@@ -20,9 +20,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{UInt8Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use reckon_event::{Kind, Pseudonym};
@@ -118,7 +116,7 @@ impl Keeper {
         }
         let gone: HashSet<String> = erased.files.iter().map(|file| file.before.clone()).collect();
         if !gone.is_empty() {
-            self.replace(&gone, fresh)?;
+            self.replace(&gone, &fresh)?;
             self.remove_now(&gone)?;
         }
         erased.number = self.manifest.number;
@@ -262,11 +260,15 @@ impl Marks {
         let surrogate = hex(request.surrogate);
         let surrogate = std::str::from_utf8(&surrogate).expect("digits are ASCII");
         let hashed = |name: &str, text: &str| keyed_text(&request.key, name, text);
-        self.change(rows, &mut |name, old| match name {
-            "pseudonym" => Some(surrogate.to_owned()),
-            "ip" => None,
-            name => old.map(|old| hashed(name, old)),
-        }, |tag| Some(keyed(&request.key, "ip_tag", &tag.to_le_bytes())))
+        self.change(
+            rows,
+            &mut |name, old| match name {
+                "pseudonym" => Some(surrogate.to_owned()),
+                "ip" => None,
+                name => old.map(|old| hashed(name, old)),
+            },
+            |tag| Some(keyed(&request.key, "ip_tag", &tag.to_le_bytes())),
+        )
     }
 
     /// The same rows with everything that is replaced left out.

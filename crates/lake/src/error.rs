@@ -60,9 +60,9 @@ pub enum LakeError {
     /// The lake's own thread is gone.
     #[error("the lake is closed")]
     Closed,
-    /// What the lake's own thread has failed with since the last answer.
-    #[error("{0}")]
-    Behind(String),
+    /// A change that was thought to have failed was found done, and has changed the same files.
+    #[error("an earlier change whose answer was lost was found done: ask again")]
+    Overtaken,
 }
 
 impl From<LakeError> for SubscriberError {

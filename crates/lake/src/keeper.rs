@@ -169,7 +169,8 @@ impl Keeper {
             parts.extend(part::split(Table::Revisions, &revisions)?);
             let mut files = Vec::with_capacity(parts.len());
             for part in &parts {
-                let written = part::encode(part).and_then(|(file, bytes)| self.put_file(file, bytes));
+                let written =
+                    part::encode(part).and_then(|(file, bytes)| self.put_file(file, bytes));
                 match written {
                     Ok(file) => files.push(file),
                     Err(error) => {
@@ -197,7 +198,7 @@ impl Keeper {
         if self.written.is_empty() && self.progress == Progress::of(&self.manifest) {
             return Ok(());
         }
-        self.replace(&HashSet::new(), Vec::new())
+        self.replace(&HashSet::new(), &[])
     }
 
     /// Makes a generation known, durably, so that a counter of a lower one can commit no more.
@@ -206,16 +207,24 @@ impl Keeper {
         self.commit()
     }
 
-    /// The next state: without the files in `gone`, with `fresh` ones and all that is written.
-    pub fn replace(
-        &mut self,
-        gone: &HashSet<String>,
-        fresh: Vec<LakeFile>,
-    ) -> Result<(), LakeError> {
+    /// The next state: without the files in `gone`, with `fresh` ones in their place and all that is
+    /// written.
+    pub fn replace(&mut self, gone: &HashSet<String>, fresh: &[LakeFile]) -> Result<(), LakeError> {
+        let replaced = self.try_replace(gone, fresh);
+        if replaced.is_err() {
+            // The state that names them may have been made all the same, its answer lost: they stay
+            // until the next one tells.
+            let since = self.manifest.number + 1;
+            let paths = fresh.iter().map(|file| file.path.clone());
+            self.doomed.extend(paths.map(|path| Doomed { path, since }));
+        }
+        replaced
+    }
+
+    fn try_replace(&mut self, gone: &HashSet<String>, fresh: &[LakeFile]) -> Result<(), LakeError> {
         self.store.sync_names()?;
-        self.written.extend(fresh);
         loop {
-            let mut next = self.next(gone);
+            let mut next = self.next(gone, fresh);
             let bytes = Bytes::from(next.encode());
             let path = Manifest::name(next.number);
             match self.store.put(&path, bytes)? {
@@ -230,12 +239,19 @@ impl Keeper {
                     // An earlier try, whose answer was lost: the state it made is the one to go on from.
                     self.store.sync_names()?;
                     self.adopt(found);
+                    self.refuse_overtaken(gone)?;
                 }
             }
         }
     }
 
-    fn next(&self, gone: &HashSet<String>) -> Manifest {
+    /// What is to be replaced must still be there: else its rows would be in twice.
+    fn refuse_overtaken(&self, gone: &HashSet<String>) -> Result<(), LakeError> {
+        let live = self.manifest.files.iter().filter(|file| gone.contains(&file.path)).count();
+        if live == gone.len() { Ok(()) } else { Err(LakeError::Overtaken) }
+    }
+
+    fn next(&self, gone: &HashSet<String>, fresh: &[LakeFile]) -> Manifest {
         let Progress { stage, group, generation, epoch, positions } = self.progress.clone();
         let kept = self.manifest.files.iter().filter(|file| !gone.contains(&file.path));
         let positions = positions.into_iter().map(|(partition, to)| CoveredTo { partition, to });
@@ -247,7 +263,7 @@ impl Keeper {
             generation,
             epoch,
             positions: positions.collect(),
-            files: kept.chain(&self.written).cloned().collect(),
+            files: kept.chain(&self.written).chain(fresh).cloned().collect(),
             ..Manifest::empty()
         }
     }
@@ -268,6 +284,7 @@ impl Keeper {
     fn adopt(&mut self, next: Manifest) {
         let named: HashSet<&str> = next.files.iter().map(|file| file.path.as_str()).collect();
         self.written.retain(|file| !named.contains(file.path.as_str()));
+        self.doomed.retain(|doomed| !named.contains(doomed.path.as_str()));
         let dropped = self.manifest.files.iter().filter(|file| !named.contains(file.path.as_str()));
         let since = next.number;
         self.doomed.extend(dropped.map(|file| Doomed { path: file.path.clone(), since }));

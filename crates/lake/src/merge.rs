@@ -63,7 +63,7 @@ impl Keeper {
         assert_eq!(file.rows, rows, "a merge keeps every row");
         let file = self.put_file(file, bytes)?;
         let gone: HashSet<String> = group.into_iter().map(|file| file.path).collect();
-        self.replace(&gone, vec![file])?;
+        self.replace(&gone, &[file])?;
         Ok(true)
     }
 
@@ -71,7 +71,10 @@ impl Keeper {
     pub fn checked(&self, file: &LakeFile) -> Result<Bytes, LakeError> {
         let bytes = self.store.get(&file.path)?;
         if bytes.len() as u64 != file.bytes || part::checksum(&bytes) != file.checksum {
-            return Err(LakeError::damaged(&file.path, "its bytes are not those that were written"));
+            return Err(LakeError::damaged(
+                &file.path,
+                "its bytes are not those that were written",
+            ));
         }
         Ok(bytes)
     }

@@ -114,7 +114,7 @@ fn properties(table: Table) -> WriterProperties {
     }
     let rising: &[&str] = match table {
         Table::Records => &RISING,
-        Table::Revisions => &["log_offset", "append_sequence", "ordinal"],
+        Table::Revisions => &["log_offset", "ordinal"],
     };
     for &name in rising {
         let path = ColumnPath::from(name);

@@ -110,7 +110,8 @@ impl LakeSubscriber {
             self.bytes += pushed;
         }
         let Epoch { stage, group, generation, number, .. } = *epoch;
-        self.progress = Progress { stage, group, generation, epoch: number, ..self.take_progress() };
+        self.progress =
+            Progress { stage, group, generation, epoch: number, ..self.take_progress() };
         self.progress.cover(&epoch.bounds);
     }
 

@@ -2,6 +2,8 @@
 //! dies there and then, with the object whole, absent or cut short. Whichever put it is, the lake
 //! that is opened afterwards and given the epochs again has every record exactly once.
 
+#![expect(clippy::print_stdout, reason = "the test tells how much it compared")]
+
 mod history;
 
 use std::fmt;
@@ -15,8 +17,8 @@ use history::{Step, hand, handed_over, history, in_lake};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use reckon_event::{Applied, Subscriber};
 use reckon_lake::{LakeOptions, LakePlace, LakeSubscriber};
@@ -35,13 +37,8 @@ enum Fault {
     DiesWithin,
 }
 
-const FAULTS: [Fault; 5] = [
-    Fault::Refused,
-    Fault::AnswerLost,
-    Fault::DiesBefore,
-    Fault::DiesAfter,
-    Fault::DiesWithin,
-];
+const FAULTS: [Fault; 5] =
+    [Fault::Refused, Fault::AnswerLost, Fault::DiesBefore, Fault::DiesAfter, Fault::DiesWithin];
 
 /// A store that fails at its `at`-th put.
 #[derive(Debug)]
@@ -71,12 +68,18 @@ impl fmt::Display for Failing {
 
 #[async_trait]
 impl ObjectStore for Failing {
-    async fn put_opts(&self, at: &Path, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        at: &Path,
+        bytes: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         self.check_alive()?;
         if self.puts.fetch_add(1, Ordering::SeqCst) + 1 != self.at {
             return self.inner.put_opts(at, bytes, options).await;
         }
-        self.is_dead.store(!matches!(self.fault, Fault::Refused | Fault::AnswerLost), Ordering::SeqCst);
+        self.is_dead
+            .store(!matches!(self.fault, Fault::Refused | Fault::AnswerLost), Ordering::SeqCst);
         match self.fault {
             Fault::Refused | Fault::DiesBefore => {}
             Fault::AnswerLost | Fault::DiesAfter => {
@@ -130,11 +133,11 @@ impl ObjectStore for Failing {
     }
 }
 
-const EPOCHS: u64 = 24;
+const EPOCHS: u64 = 11;
 
-/// A small buffer, so that chunks are written between persists too; every other epoch is persisted.
+/// A small buffer, so that chunks are written between persists too.
 fn options(writer: u64) -> LakeOptions {
-    LakeOptions { buffer_bytes_max: 4_000, states_kept: 1, ..LakeOptions::new(writer) }
+    LakeOptions { buffer_bytes_max: 5_000, states_kept: 1, ..LakeOptions::new(writer) }
 }
 
 /// Hands over every epoch, each again a few times where that fails, as the pipeline does. Returns the
@@ -145,7 +148,7 @@ fn feed(lake: &mut LakeSubscriber, steps: &[Step], generation: u32) -> u64 {
         if !(0..3).any(|_| hand(lake, steps, number, generation).is_ok()) {
             return persisted;
         }
-        if number % 2 == 0 {
+        if number != 5 {
             if !(0..3).any(|_| lake.persist().is_ok()) {
                 return persisted;
             }
@@ -210,15 +213,15 @@ fn check(steps: &[Step], fault: Fault, at: u64) -> usize {
 
 #[test]
 fn every_record_is_in_exactly_once() {
-    let steps = history(11, EPOCHS, 30, 3);
+    let steps = history(11, EPOCHS, 20, 1);
     let puts = puts_of_a_run(&steps);
-    assert!(puts > 60, "{puts} puts are a run worth cutting");
+    assert!(puts > 40, "{puts} puts are a run worth cutting");
     let mut compared = 0;
     for at in 1..=puts {
         for fault in FAULTS {
             compared += check(&steps, fault, at);
         }
     }
-    assert!(compared > 100_000, "{compared} rows compared");
+    assert!(compared > 20_000, "{compared} rows compared");
     println!("{puts} puts, each failed in {} ways: {compared} rows compared", FAULTS.len());
 }

@@ -186,7 +186,10 @@ fn an_erased_person_leaves_rows_and_no_trace() {
         assert_eq!(in_lake(&place), handed_over(&steps, 30), "and its verdict");
         // The history has three installs and two known tags, and this person has used them all.
         for (column, old) in [("install_id", "phone"), ("install_id", "watch"), ("ip_tag", "1")] {
-            assert!(values(&place, column).iter().all(|v| v.as_deref() != Some(old)), "{column} {old}");
+            assert!(
+                values(&place, column).iter().all(|v| v.as_deref() != Some(old)),
+                "{column} {old}"
+            );
         }
         let again = lake.handle().erase(request).expect("nobody to erase");
         assert_eq!((again.person_rows, again.files.len()), (0, 0));

@@ -52,7 +52,9 @@ const IDS: [&str; 4] = ["", "a", "b", "c"];
 pub fn history(seed: u64, epochs: u64, records_max: u64, hours: i64) -> Vec<Step> {
     let mut random = Random(seed);
     let mut offsets = [0_u64; 2];
-    (1..=epochs).map(|number| step(&mut random, &mut offsets, number, epochs, records_max, hours)).collect()
+    (1..=epochs)
+        .map(|number| step(&mut random, &mut offsets, number, epochs, records_max, hours))
+        .collect()
 }
 
 fn step(
@@ -83,7 +85,11 @@ fn step(
     Step {
         revisions: picked.collect(),
         bounds: (0..2)
-            .map(|at| Bound { partition: at, from: from[usize::from(at)], to: offsets[usize::from(at)] })
+            .map(|at| Bound {
+                partition: at,
+                from: from[usize::from(at)],
+                to: offsets[usize::from(at)],
+            })
             .collect(),
         watermark: Timestamp(now),
         records,
@@ -93,12 +99,22 @@ fn step(
 
 fn record(random: &mut Random, position: Position, now: i64) -> Record<'static> {
     let slot = Slot::new(random.below(1_024) as u16).expect("below 1,024");
-    let received = Timestamp(now - random.below(90) as i64 * Timestamp::MINUTE);
-    let kinds = [Kind::Click, Kind::Click, Kind::Impression, Kind::Conversion, Kind::Control, Kind::Prediction];
+    let received = Timestamp(now - random.below(25) as i64 * Timestamp::MINUTE);
+    let kinds = [
+        Kind::Click,
+        Kind::Click,
+        Kind::Impression,
+        Kind::Conversion,
+        Kind::Control,
+        Kind::Prediction,
+    ];
     let kind = kinds[random.below(6) as usize];
     let is_person = kind != Kind::Control;
     Record {
-        id: RecordId { appender: 1, sequence: u64::from(position.partition) << 40 | position.offset },
+        id: RecordId {
+            appender: 1,
+            sequence: u64::from(position.partition) << 40 | position.offset,
+        },
         tenant: TenantId(1 + random.below(2) as u32),
         happened: received.plus(-(random.below(600) as i64) * Timestamp::MINUTE),
         ad_key: random.below(5),
@@ -122,7 +138,6 @@ fn record(random: &mut Random, position: Position, now: i64) -> Record<'static> 
 fn revision(position: Position, record: &Record<'static>) -> Revision {
     Revision {
         position,
-        record: record.id,
         slot: record.slot,
         happened: record.happened,
         cell: Cell {
