@@ -315,7 +315,8 @@ pub trait Ledger: Send + Sync {
 #[async_trait]
 pub trait Periods: Send + Sync {
     /// Freezes a day with its figures, whole or not at all, durable when answered. Freezing it again
-    /// with the same cut and figures is `Same`, otherwise a `Conflict`. At most [`FIGURES_MAX`].
+    /// with the same cut and figures is `Same`, otherwise a `Conflict`. At most [`FIGURES_MAX`], of that
+    /// day, each key once, of ads, campaigns and advertisers that belong together.
     async fn freeze(
         &self,
         day: Day,

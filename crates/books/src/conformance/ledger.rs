@@ -99,9 +99,19 @@ pub async fn a_day_is_frozen_once(bench: &dyn Bench) {
     let accounts = bench.accounts().await;
     let there = all_figures(&*accounts, &Slice::of_day(day())).await.expect("reads");
     assert_eq!(there, [figure("a", 5), figure("b", 7)]);
-    assert_eq!(accounts.periods(day(), day()).await.expect("reads").len(), 1);
-    let elsewhere = accounts.freeze(Day::of(NOON.plus(Timestamp::DAY)), 1, figures, NOON).await;
+    let next = Day::of(NOON.plus(Timestamp::DAY));
+    for (field, wrong) in [
+        ("ad_id", FrozenFigure { ad_id: "gone".to_owned(), ..figure("a", 5) }),
+        ("campaign_id", FrozenFigure { advertiser_id: "other".to_owned(), ..figure("a", 5) }),
+        ("figures", FrozenFigure { clicks: -1, ..figure("a", 5) }),
+    ] {
+        let wrong = FrozenFigure { hour: wrong.hour.plus(Timestamp::DAY), ..wrong };
+        let refused = accounts.freeze(next, CUT, vec![wrong], NOON).await;
+        expect_kind(refused, ErrorKind::Invalid { field });
+    }
+    let elsewhere = accounts.freeze(next, 1, figures, NOON).await;
     expect_kind(elsewhere, ErrorKind::Invalid { field: "hour" });
+    assert_eq!(accounts.periods(day(), next).await.expect("reads").len(), 1, "nothing is left");
 }
 
 /// A key is one entry for ever: again it changes nothing, with other values it is refused.

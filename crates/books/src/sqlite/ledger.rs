@@ -33,7 +33,8 @@ impl Ledger for SqliteBooks {
         let posted = Posted { new: new.len() as u64, same };
         if !new.is_empty() {
             check_periods(&mut transaction, &new).await?;
-            check_owners(&mut transaction, &new).await?;
+            let said: Vec<Owners<'_>> = new.iter().map(owners_in).collect();
+            check_owners(&mut transaction, &said).await?;
             insert(&mut transaction, &new).await?;
             transaction.commit().await?;
         }
@@ -139,20 +140,40 @@ fn period_problem(period: Option<Period>, is_adjustment: bool) -> Option<&'stati
     }
 }
 
+/// Who pays for what, as an entry or a figure says it.
+pub(super) struct Owners<'a> {
+    pub(super) tenant: TenantId,
+    pub(super) advertiser_id: &'a str,
+    pub(super) campaign_id: &'a str,
+    pub(super) ad_id: Option<&'a str>,
+}
+
+fn owners_in(entry: &Entry) -> Owners<'_> {
+    Owners {
+        tenant: entry.tenant,
+        advertiser_id: &entry.advertiser_id,
+        campaign_id: &entry.campaign_id,
+        ad_id: entry.ad_id.as_deref(),
+    }
+}
+
 /// A campaign pays for its own ads and is paid for by its own advertiser.
-async fn check_owners(connection: &mut SqliteConnection, new: &[Entry]) -> Result<(), Error> {
-    let tenants: BTreeSet<TenantId> = new.iter().map(|entry| entry.tenant).collect();
+pub(super) async fn check_owners(
+    connection: &mut SqliteConnection,
+    said: &[Owners<'_>],
+) -> Result<(), Error> {
+    let tenants: BTreeSet<TenantId> = said.iter().map(|owners| owners.tenant).collect();
     for tenant in tenants {
-        let of_tenant = || new.iter().filter(|entry| entry.tenant == tenant);
-        let campaigns = of_tenant().map(|entry| entry.campaign_id.as_str());
+        let of_tenant = || said.iter().filter(|owners| owners.tenant == tenant);
+        let campaigns = of_tenant().map(|owners| owners.campaign_id);
         let payers = owners(connection, tenant, &OF_CAMPAIGN, campaigns.collect()).await?;
-        let ads = of_tenant().filter_map(|entry| entry.ad_id.as_deref());
+        let ads = of_tenant().filter_map(|owners| owners.ad_id);
         let campaigns = owners(connection, tenant, &OF_AD, ads.collect()).await?;
-        for entry in of_tenant() {
-            let payer = payers.get(&entry.campaign_id);
-            require_owner("campaign_id", &entry.campaign_id, payer, &entry.advertiser_id)?;
-            if let Some(ad_id) = &entry.ad_id {
-                require_owner("ad_id", ad_id, campaigns.get(ad_id), &entry.campaign_id)?;
+        for Owners { advertiser_id, campaign_id, ad_id, .. } in of_tenant() {
+            let payer = payers.get(*campaign_id);
+            require_owner("campaign_id", campaign_id, payer, advertiser_id)?;
+            if let Some(ad_id) = ad_id {
+                require_owner("ad_id", ad_id, campaigns.get(*ad_id), campaign_id)?;
             }
         }
     }

@@ -13,7 +13,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::catalog::read_currency;
 use super::entity::ROWS_PER_STATEMENT;
 use super::key::{read_tenant_id, read_u32};
-use super::ledger::{push_page, push_slice};
+use super::ledger::{Owners, check_owners, push_page, push_slice};
 use super::{SqliteBooks, tenant_to_column};
 use crate::books::Created;
 use crate::check;
@@ -52,6 +52,8 @@ impl Periods for SqliteBooks {
         }
         let period =
             Period { day, cut, figure_count: figures.len() as u64, frozen_at: at, closed_at: None };
+        let said: Vec<Owners<'_>> = figures.iter().map(owners_in).collect();
+        check_owners(&mut transaction, &said).await?;
         insert_period(&mut transaction, &period, digest.as_bytes()).await?;
         insert_figures(&mut transaction, &figures).await?;
         transaction.commit().await?;
@@ -103,6 +105,15 @@ fn check_of_day(day: Day, figures: &[FrozenFigure]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn owners_in(figure: &FrozenFigure) -> Owners<'_> {
+    Owners {
+        tenant: figure.tenant,
+        advertiser_id: &figure.advertiser_id,
+        campaign_id: &figure.campaign_id,
+        ad_id: Some(&figure.ad_id),
+    }
 }
 
 fn frozen(period: &Period) -> Error {
