@@ -51,9 +51,9 @@ pub(crate) struct Judgement {
     /// The highest receive time by partition.
     received: Vec<Timestamp>,
     /// All rule sets the log has told of.
-    rules: Rules,
+    rules: Arc<Rules>,
     /// Those that the verdicts in force were judged by.
-    in_force: Rules,
+    in_force: Arc<Rules>,
     /// The watermark at the last judgement.
     judged_at: Timestamp,
     /// A record has asked for everything to be judged.
@@ -96,8 +96,8 @@ impl Judgement {
             dirty,
             entries: kept.entries,
             received: kept.received,
-            rules: kept.rules,
-            in_force: kept.in_force,
+            rules: Arc::new(kept.rules),
+            in_force: Arc::new(kept.in_force),
             judged_at: kept.judged_at,
             is_settling: false,
         })
@@ -118,13 +118,16 @@ impl Judgement {
         self.minutes.in_memory()
     }
 
-    /// The highest version of the rules.
-    pub fn rules_version(&self) -> u32 {
-        self.rules.version()
+    /// All rule sets the log has told of.
+    pub const fn rules(&self) -> &Arc<Rules> {
+        &self.rules
     }
 
     /// Where judging has work left.
     pub fn unjudged(&self) -> Unjudged {
+        if self.rules.sets().iter().all(|set| set.rules.is_empty()) {
+            return Unjudged::default();
+        }
         let first = |class| {
             self.dirty.iter().find(|key| key.class == class).map(|key: &MinuteKey| key.start())
         };
@@ -150,7 +153,7 @@ impl Judgement {
                 let set = RuleSet::decode(version, from, rules).map_err(|error| {
                     Error::damaged(format!("{partition}/{offset}"), error.to_string())
                 })?;
-                self.rules.take(set);
+                Arc::make_mut(&mut self.rules).take(set);
             }
             Some(Control::Settle) => self.is_settling = true,
             Some(Control::Tick) | None => {}
@@ -196,7 +199,7 @@ impl Judgement {
             self.dirty.remove(key);
         }
         if is_swapped {
-            self.in_force = self.rules.clone();
+            self.in_force = Arc::clone(&self.rules);
         }
         self.judged_at = watermark;
         self.is_settling = false;
@@ -283,8 +286,8 @@ impl Judgement {
         let runs = self.minutes.persist()?;
         let kept = Kept {
             runs,
-            rules: self.rules.clone(),
-            in_force: self.in_force.clone(),
+            rules: (*self.rules).clone(),
+            in_force: (*self.in_force).clone(),
             judged_at: self.judged_at,
             received: self.received.clone(),
             entries: self.entries.clone(),

@@ -382,7 +382,7 @@ fn tell_judgement(now: &mut Snapshot, judgement: &Judgement) {
     now.received.extend_from_slice(judgement.received());
     now.watermark = judgement.watermark();
     now.unjudged = judgement.unjudged();
-    now.rules_version = judgement.rules_version();
+    now.rules = Arc::clone(judgement.rules());
 }
 
 fn prepare(disk: &dyn Disk, dir: &Path) -> Result<Lock, Error> {

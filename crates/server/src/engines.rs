@@ -1,15 +1,18 @@
 //! The wiring: from a configuration to running engines. Engines are named here, in one `match` a
 //! seam, and in their own files; nowhere else.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use arc_swap::ArcSwap;
+use reckon_billing::{Spend, SpendView};
 use reckon_books::{Books, SqliteBooks};
 use reckon_disk::Disk;
-use reckon_event::{Kind, Position, Record, Subscriber, Timestamp, peek};
+use reckon_event::{Kind, Position, Record, Subscriber, TenantId, Timestamp, peek};
 use reckon_eventlog::{DiskLog, EventLog, LaneHealth};
 use reckon_feature::{FeatureStore, FeatureSubscriber, Memory};
 use reckon_pipeline::{Pipeline, Running};
@@ -21,7 +24,7 @@ use crate::app::App;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine, Unsigned};
-use crate::edge::{Agents, Edge, Meters, Policy, Scorer, Spool, Thresholds};
+use crate::edge::{Edge, Lists, Meters, Policy, Scorer, Spool, Thresholds};
 use crate::http::{Gate, body, keys};
 use crate::mint::Minter;
 use crate::secrets::{Secrets, write_private};
@@ -57,6 +60,11 @@ impl DataDir {
     /// What the online model has learned.
     pub fn learner(&self) -> PathBuf {
         self.0.join("learner")
+    }
+
+    /// What campaigns have spent.
+    pub fn spend(&self) -> PathBuf {
+        self.0.join("spend").join("campaigns")
     }
 
     /// The admin's key, alone.
@@ -109,10 +117,17 @@ pub async fn start(
     let log: Arc<dyn EventLog> = Arc::clone(&disk_log) as _;
     let rollup = open_rollup(&config, dir, Arc::clone(&disk))?;
     let features = open_features(&config, dir, Arc::clone(&disk))?;
+    let tenants = tenants(&*books).await?;
+    let spent = SpendView::open(Arc::clone(&disk), &dir.spend(), &*rollup, &tenants)
+        .with_context(|| format!("spend: {}", dir.spend().display()))?;
+    if let Some(damage) = spent.damage {
+        eprintln!("spend: {damage}: it is summed up again from the rollup");
+    }
     let (learner, models) = open_learner(&config, dir, Arc::clone(&disk), &log)?;
     let subscribers: Vec<Box<dyn Subscriber>> = vec![
         Box::new(RollupSubscriber::new(Arc::clone(&rollup))),
         Box::new(FeatureSubscriber::new(Arc::clone(&features))),
+        Box::new(spent.view),
         Box::new(learner),
     ];
     let pipeline = start_pipeline(&config, dir, disk, &log, subscribers, incarnation)?;
@@ -124,7 +139,13 @@ pub async fn start(
     )?;
     let predictor = Predictor::new(features, models);
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
-    let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, scorer)?;
+    let edge =
+        edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, (scorer, spent.spend))?;
+    if config.rules.enabled {
+        // Rules that cannot be read are told before anything is served.
+        let file = Some(config.rules.file.as_str()).filter(|file| !file.is_empty());
+        crate::rules::RulesFile::load(file.map(Path::new))?;
+    }
     let app = Arc::new(App {
         gate: Gate::new(Arc::clone(&books), config.server.anonymous_requests_per_second),
         body_limits: body::Limits {
@@ -143,7 +164,12 @@ pub async fn start(
         stopping: tokio::sync::watch::Sender::new(false),
         config,
     });
-    let tasks = vec![tokio::spawn(drain(Arc::clone(&app))), tokio::spawn(tidy(Arc::clone(&app)))];
+    crate::beat::tell_rules(&app).await.context("rules")?;
+    let tasks = vec![
+        tokio::spawn(drain(Arc::clone(&app))),
+        tokio::spawn(tidy(Arc::clone(&app))),
+        tokio::spawn(crate::beat::run(Arc::clone(&app))),
+    ];
     Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
 
@@ -185,6 +211,13 @@ fn record_clock(dir: &DataDir, clock: &Clock) -> Result<()> {
     let path = dir.0.join("clock");
     std::fs::write(&path, format!("scaled:{}\n", clock.factor()))
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Everyone who has something in the catalog.
+async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
+    let catalog = books.load_catalog().await.context("books: cannot load the catalog")?;
+    let tenants = catalog.campaigns.iter().map(|entry| entry.tenant).chain([TenantId::DEFAULT]);
+    Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 async fn open_books(config: &Config, dir: &DataDir) -> Result<Arc<dyn Books>> {
@@ -374,17 +407,17 @@ fn edge(
     catalog: Arc<Catalog>,
     log: Arc<dyn EventLog>,
     incarnation: u32,
-    scorer: Scorer,
+    (scorer, spend): (Scorer, Spend),
 ) -> Result<Edge> {
-    let robots = Some(config.rules.robots_file.as_str()).filter(|file| !file.is_empty());
     let meters = Arc::new(Meters::default());
     Ok(Edge {
         clock,
         secrets: Secrets::load(&dir.secrets())?,
         catalog,
         minter: Minter::new(incarnation),
-        agents: Agents::load(robots.map(Path::new))?,
+        lists: ArcSwap::from_pointee(Lists::load(&config.rules)?),
         log,
+        spend,
         spool: Arc::new(Spool::new(config.click.spool_events_max, Arc::clone(&meters))),
         scorer,
         policy: policy(config),

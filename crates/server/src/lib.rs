@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod args;
+pub mod beat;
 pub mod catalog;
 pub mod catalog_load;
 pub mod clock;
@@ -15,4 +16,5 @@ pub mod edge;
 pub mod engines;
 pub mod http;
 pub mod mint;
+pub mod rules;
 pub mod secrets;

@@ -18,6 +18,7 @@ pub mod parameters;
 pub mod predict;
 pub mod problem;
 pub mod replay;
+pub mod rules;
 pub mod scrape;
 pub mod serve;
 
@@ -57,6 +58,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(keys::routes())
         .merge(metrics::routes())
         .merge(live::routes())
+        .merge(rules::routes())
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(console::routes())

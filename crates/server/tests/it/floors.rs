@@ -21,11 +21,12 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("audit", &["lake", "rollup", "books", "event", "disk"]),
     ("rollout", &["model", "books", "event", "disk"]),
     ("predict", &["rollout", "feature", "model", "books", "event"]),
+    ("billing", &["rollup", "books", "event", "disk"]),
     (
         "server",
         &[
-            "eventlog", "count", "rollup", "books", "pipeline", "model", "feature", "market",
-            "rollout", "predict", "event", "disk",
+            "eventlog", "count", "rollup", "books", "billing", "pipeline", "model", "feature",
+            "market", "rollout", "predict", "billing", "event", "disk",
         ],
     ),
 ];

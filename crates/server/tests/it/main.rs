@@ -20,6 +20,7 @@ mod problems;
 mod process;
 mod replay;
 mod replay_predictions;
+mod rules;
 mod simulate;
 
 use std::time::{Duration, Instant};
