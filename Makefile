@@ -18,7 +18,9 @@ demo: build
 # console in a real browser over the binary that those were run with.
 test: setup-test $(CONSOLE)
 	cd console && npm run --silent test
-	RECKON_CONSOLE=required cargo test --workspace --locked -- --show-output
+	RECKON_CONSOLE=required RECKON_ENGINES=required \
+	    RECKON_PYTHON="$$(bash deploy/setup.sh python)" \
+	    cargo test --workspace --locked -- --show-output
 	cd console && RECKON_BINARY='$(abspath $(TARGET))/debug/reckon' \
 	    RECKON_SCREENSHOTS='$(abspath $(TARGET))/console' npm run --silent browser
 
@@ -47,11 +49,14 @@ bench: build
 	bash bench/run.sh
 
 # The conformance suites, one a seam. The engines of this build are all embedded: the suites run
-# against those, on the machine's disk and on the simulated one.
+# against those, on the machine's disk and on the simulated one. The lake is opened by DuckDB and
+# ClickHouse's engine as well.
 engines-test: setup
 	cargo test --locked -p reckon-eventlog --test conformance -p reckon-rollup --test promises \
 	    -p reckon-feature --test promises
 	cargo test --locked -p reckon-books --lib sqlite
+	RECKON_ENGINES=required RECKON_PYTHON="$$(bash deploy/setup.sh python)" \
+	    cargo test --locked -p reckon-audit --test it other_engines -- --show-output
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what a build needs and the base image may lack. Quiet where nothing is missing.
 #
-#     setup.sh [node] [browser]
+#     setup.sh [node] [browser] [python]
 #
-# `node`: the console is built too. `browser`: it is tested in Chromium.
+# `node`: the console is built too. `browser`: it is tested in Chromium. `python`: other engines read
+# the lake; prints the Python that has them, kept in the user's cache.
 set -euo pipefail
 
 wanted=" $* "
@@ -27,4 +28,16 @@ if wants node; then
         echo "Without it \`cargo build --release\` makes a server that has no console." >&2
         exit 1
     }
+fi
+if wants python; then
+    command -v python3 >/dev/null || { echo "Python 3.9 or later with venv is missing: other engines read the lake in it" >&2; exit 1; }
+    engines="${XDG_CACHE_HOME:-$HOME/.cache}/reckon/engines-1"
+    # A venv is whole once the last line of this has run: half of one is made again.
+    if [ ! -e "$engines/whole" ]; then
+        rm -rf "$engines"
+        python3 -m venv "$engines" >&2
+        "$engines/bin/pip" install --quiet --disable-pip-version-check duckdb==2.0.0 chdb==4.4.0 >&2
+        touch "$engines/whole"
+    fi
+    echo "$engines/bin/python"
 fi

@@ -191,7 +191,7 @@ fn texts<'a>(rows: &'a RecordBatch, name: &str) -> &'a StringArray {
     rows.column_by_name(name).expect("the table has this column").as_string::<i32>()
 }
 
-fn text<'a>(column: &'a StringArray, row: usize) -> Option<&'a str> {
+fn text(column: &StringArray, row: usize) -> Option<&str> {
     column.is_valid(row).then(|| column.value(row))
 }
 

@@ -18,7 +18,7 @@ use reckon_disk::{Disk, Open, RealDisk};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::place::LakePlace;
-use crate::{LakeError, Manifest};
+use crate::{LakeError, Manifest, Verified};
 
 /// What became of a put under a name that must be new.
 pub(crate) enum Put {
@@ -109,6 +109,11 @@ impl Store {
 
     pub fn latest(&self) -> Result<Option<Manifest>, LakeError> {
         self.runtime.block_on(Manifest::latest(&self.place))
+    }
+
+    /// Reads every file of a state.
+    pub fn verify(&self, manifest: &Manifest) -> Verified {
+        self.runtime.block_on(manifest.verify(&self.place))
     }
 
     pub fn manifest_numbers(&self) -> Result<Vec<u64>, LakeError> {

@@ -1,5 +1,7 @@
 //! Reads every byte of a lake and holds it against its manifest.
 
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::keeper::Keeper;
@@ -23,7 +25,7 @@ pub struct Verified {
 }
 
 /// One file that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Damage {
     /// Which.
     pub path: String,
@@ -35,24 +37,29 @@ pub struct Damage {
 pub fn verify(place: &LakePlace) -> Result<Verified, LakeError> {
     let store = Store::new(place.clone())?;
     let manifest = store.latest()?.unwrap_or_else(Manifest::empty);
-    Ok(look(&store, &manifest))
+    Ok(store.verify(&manifest))
 }
 
-fn look(store: &Store, manifest: &Manifest) -> Verified {
-    let mut found = Verified { number: manifest.number, ..Verified::default() };
-    for file in &manifest.files {
-        found.files += 1;
-        found.rows += file.rows;
-        found.bytes += file.bytes;
-        if let Err(what) = look_at(store, file) {
-            found.damage.push(Damage { path: file.path.clone(), what });
+impl Manifest {
+    /// Reads every file that this state names, one after the other.
+    pub async fn verify(&self, place: &LakePlace) -> Verified {
+        let mut found = Verified { number: self.number, ..Verified::default() };
+        for file in &self.files {
+            found.files += 1;
+            found.rows += file.rows;
+            found.bytes += file.bytes;
+            let object = place.object(&file.path);
+            let read = async { place.objects().get(&object).await?.bytes().await }.await;
+            let looked = read.map_err(|error| error.to_string()).and_then(|b| look_at(file, b));
+            if let Err(what) = looked {
+                found.damage.push(Damage { path: file.path.clone(), what });
+            }
         }
+        found
     }
-    found
 }
 
-fn look_at(store: &Store, file: &LakeFile) -> Result<(), String> {
-    let bytes = store.get(&file.path).map_err(|error| error.to_string())?;
+fn look_at(file: &LakeFile, bytes: Bytes) -> Result<(), String> {
     if bytes.len() as u64 != file.bytes {
         return Err(format!("it has {} bytes instead of {}", bytes.len(), file.bytes));
     }
@@ -70,6 +77,6 @@ fn look_at(store: &Store, file: &LakeFile) -> Result<(), String> {
 impl Keeper {
     /// Reads every file of the state that is durable.
     pub fn verify(&self) -> Verified {
-        look(&self.store, &self.manifest)
+        self.store.verify(&self.manifest)
     }
 }

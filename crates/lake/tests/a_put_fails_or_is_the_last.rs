@@ -171,8 +171,12 @@ fn puts_of_a_run(steps: &[Step]) -> u64 {
     let place = LakePlace::store(store.clone(), "lake");
     let mut lake = LakeSubscriber::open(place, options(1)).expect("an empty lake opens");
     assert_eq!(feed(&mut lake, steps, 1), EPOCHS);
+    let files = lake.handle().covered().file_count as u64;
     drop(lake);
-    store.puts.load(Ordering::SeqCst)
+    let puts = store.puts.load(Ordering::SeqCst);
+    // A state for the opening, the generation and each persist; each merge adds one too.
+    assert!(puts - files > 2 + EPOCHS, "files were merged: {files} are left of {puts} puts");
+    puts
 }
 
 fn check(steps: &[Step], fault: Fault, at: u64) -> usize {

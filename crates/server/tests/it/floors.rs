@@ -17,6 +17,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("model", &["event"]),
     ("feature", &["event", "disk"]),
     ("market", &["event"]),
+    ("lake", &["event", "disk"]),
+    ("audit", &["lake", "rollup", "books", "event", "disk"]),
     ("rollout", &["model", "books", "event", "disk"]),
     ("predict", &["rollout", "feature", "model", "books", "event"]),
     ("billing", &["rollup", "books", "event", "disk"]),
