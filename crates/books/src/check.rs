@@ -7,6 +7,10 @@ use crate::books::Page;
 use crate::catalog::{Ad, Advertiser, Campaign};
 use crate::error::Error;
 use crate::key::{ApiKey, KeyKind, Scopes, Tenant};
+use crate::ledger::{
+    BillingProfile, ENTRY_KEY_BYTES_MAX, Entry, EntryKind, FIGURES_MAX, FrozenFigure,
+    LEDGER_ROWS_MAX, Slice,
+};
 use crate::replay::{RESPONSE_BYTES_MAX, StoredResponse};
 
 /// The most items of one creation.
@@ -102,6 +106,94 @@ pub(crate) fn key(key: &ApiKey) -> Checked {
 pub(crate) fn response(response: &StoredResponse) -> Checked {
     if response.body.len() > RESPONSE_BYTES_MAX {
         return Err(Error::invalid("body", "must be at most 1048576 bytes to be kept"));
+    }
+    Ok(())
+}
+
+pub(crate) fn entries(entries: &[Entry]) -> Checked {
+    if entries.len() > LEDGER_ROWS_MAX {
+        return Err(Error::invalid("entries", "must be at most 10000 at once"));
+    }
+    entries.iter().try_for_each(entry)
+}
+
+fn entry(entry: &Entry) -> Checked {
+    entry_key("key", &entry.key)?;
+    hour(entry.hour)?;
+    if entry.amount < 0 {
+        return Err(Error::invalid("amount", "must be at least 0: swap debit and credit"));
+    }
+    if entry.debit == entry.credit {
+        return Err(Error::invalid("credit", "must be another account than debit"));
+    }
+    let is_adjustment = entry.kind == EntryKind::Adjustment;
+    if entry.clicks < 0 && !is_adjustment {
+        return Err(Error::invalid("clicks", "must be at least 0 but in an adjustment"));
+    }
+    if entry.reason.is_some() != is_adjustment || entry.corrects.is_some() != is_adjustment {
+        let problem = "must be given, with what it corrects, for adjustments and for them only";
+        return Err(Error::invalid("reason", problem));
+    }
+    entry.corrects.as_deref().map_or(Ok(()), |corrects| entry_key("corrects", corrects))?;
+    cut(entry.cut)?;
+    time("created_at", entry.created_at)
+}
+
+pub(crate) fn figures(figures: &[FrozenFigure]) -> Checked {
+    if figures.len() > FIGURES_MAX {
+        return Err(Error::invalid("figures", "must be at most 1000000 a day"));
+    }
+    figures.iter().try_for_each(figure)
+}
+
+fn figure(figure: &FrozenFigure) -> Checked {
+    entry_key("key", &figure.key)?;
+    hour(figure.hour)?;
+    let counts = [figure.clicks, figure.duplicates, figure.invalid, figure.spend];
+    if counts.iter().any(|&count| count < 0) || figure.daily_budget.is_some_and(|b| b < 0) {
+        return Err(Error::invalid("figures", "must not be negative"));
+    }
+    Ok(())
+}
+
+pub(crate) fn cut(cut: u64) -> Checked {
+    if i64::try_from(cut).is_err() {
+        return Err(Error::invalid("cut", "must be the number of an epoch"));
+    }
+    Ok(())
+}
+
+pub(crate) fn slice(slice: &Slice) -> Checked {
+    if slice.advertiser_id.is_some() && slice.tenant.is_none() {
+        return Err(Error::invalid("advertiser_id", "must come with its tenant"));
+    }
+    Ok(())
+}
+
+/// IANA names are a few words of letters; whether there is such a zone the caller has found out.
+pub(crate) fn profile(profile: &BillingProfile) -> Checked {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
+    let zone = &profile.time_zone;
+    if zone.is_empty() || zone.len() > 64 || !zone.bytes().all(plain) {
+        return Err(Error::invalid("time_zone", "must be an IANA name such as Europe/Berlin"));
+    }
+    Ok(())
+}
+
+fn entry_key(field: &'static str, key: &str) -> Checked {
+    if key.is_empty()
+        || key.len() > ENTRY_KEY_BYTES_MAX
+        || !key.bytes().all(|b| b.is_ascii_graphic())
+    {
+        return Err(Error::invalid(field, "must be 1 to 256 printable ASCII characters"));
+    }
+    Ok(())
+}
+
+fn hour(hour: Timestamp) -> Checked {
+    time("hour", hour)?;
+    if hour != hour.floor(Timestamp::HOUR) {
+        return Err(Error::invalid("hour", "must be the start of a UTC hour"));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The books people keep: tenants, advertisers, campaigns, ads, prices, API keys, leases.
+//! The books people keep: tenants, advertisers, campaigns, ads, prices, API keys, leases; and the
+//! ledger of what advertisers owe.
 //!
 //! Everything here was decided by a person (or must never be decided twice), so unlike counts it
 //! cannot be rebuilt from the log: it is written with a sync before it is answered, and prices and
@@ -13,6 +14,9 @@
 //!   to the value that already stands adds nothing to a history.
 //! - **Histories only grow**, and never change what was true of an earlier time.
 //!
+//! The ledger is a seam of its own ([`Accounts`]), kept by the same engine: double entry, append-only,
+//! a batch whole or not at all.
+//!
 //! Time and randomness are arguments: ids and secrets are made by the caller.
 
 mod books;
@@ -22,6 +26,7 @@ mod check;
 pub mod conformance;
 mod error;
 mod key;
+mod ledger;
 mod replay;
 mod sqlite;
 
@@ -37,6 +42,11 @@ pub use check::{
 };
 pub use error::{Error, ErrorKind};
 pub use key::{ApiKey, KeyKind, Scopes, SecretHash, Tenant};
+pub use ledger::{
+    Account, Accounts, After, Balance, BillingProfile, ENTRY_KEY_BYTES_MAX, Entry, EntryKind,
+    FIGURES_MAX, FrozenFigure, LEDGER_ROWS_MAX, Ledger, Period, Periods, Posted, Profiles, Slice,
+    UnseenClicks, all_entries, all_figures,
+};
 pub use replay::{
     CLAIM_MICROS_MAX, Claim, RESPONSE_BYTES_MAX, RESPONSE_KEPT_MICROS, RequestDigest,
     StoredResponse,

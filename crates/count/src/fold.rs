@@ -13,6 +13,7 @@ use std::collections::HashMap;
 
 use reckon_event::{Cell, Claims, Deltas, Fact, Kind, Measure, Position, Reason, Record, Verdict};
 
+use crate::rules::Survivor;
 use crate::slot::{PersonAd, SlotState, lane};
 use crate::{Asked, FirstCopy, OpaqueKey, Policy, State, Totals};
 
@@ -25,6 +26,8 @@ pub struct Folded {
     pub deltas: Deltas,
     /// The opaque ids whose first copy stands in this batch, to be remembered by the caller.
     pub new_ids: Vec<(OpaqueKey, FirstCopy)>,
+    /// The clicks that count so far, for rules on closed minutes.
+    pub survivors: Vec<Survivor>,
     /// How many records got which verdict.
     pub totals: Totals,
 }
@@ -74,7 +77,10 @@ pub fn fold_into(
         folded.totals.note(record.kind, judged);
         let verdict = judged.verdict();
         if let Some(verdict) = verdict {
-            add_cell(&mut folded.deltas, &mut names, record, verdict);
+            let cell = add_cell(&mut folded.deltas, &mut names, record, verdict);
+            if record.kind == Kind::Click && verdict == Verdict::Counted {
+                folded.survivors.push(survivor(*position, record, cell));
+            }
         }
         folded.verdicts.push(verdict);
     }
@@ -209,10 +215,28 @@ impl Firsts {
     }
 }
 
-fn add_cell(deltas: &mut Deltas, names: &mut NameMemo, record: &Record<'_>, verdict: Verdict) {
-    if record.kind == Kind::Adjustment {
-        return;
+fn survivor(position: Position, record: &Record<'_>, cell: Cell) -> Survivor {
+    Survivor {
+        position,
+        slot: record.slot,
+        class: record.source_class,
+        happened: record.happened,
+        order: record.order_key(),
+        user: record.user,
+        ip_tag: record.ip_tag,
+        agent: record.agent_key,
+        price: record.price,
+        cell,
     }
+}
+
+/// Adds a record to the sums; adjustments are summed in the ledger alone.
+fn add_cell(
+    deltas: &mut Deltas,
+    names: &mut NameMemo,
+    record: &Record<'_>,
+    verdict: Verdict,
+) -> Cell {
     let is_charged = record.kind == Kind::Click && verdict == Verdict::Counted;
     let cell = Cell {
         second: record.happened.seconds(),
@@ -227,7 +251,10 @@ fn add_cell(deltas: &mut Deltas, names: &mut NameMemo, record: &Record<'_>, verd
         verdict,
         currency: record.currency,
     };
-    deltas.add(cell, Measure { count: 1, spend: if is_charged { record.price } else { 0 } });
+    if record.kind != Kind::Adjustment {
+        deltas.add(cell, Measure { count: 1, spend: if is_charged { record.price } else { 0 } });
+    }
+    cell
 }
 
 /// What the event says, else what the token sealed.

@@ -25,6 +25,7 @@ mod format;
 pub mod naive;
 mod opaque;
 mod policy;
+pub mod rules;
 mod slot;
 mod state;
 mod totals;

@@ -6,8 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reckon_event::{Fact, Kind, Micros, Reason, Record, Timestamp, Verdict};
+use reckon_event::{
+    Control, Fact, Kind, Micros, Reason, Record, SourceClass, TenantId, Timestamp, Verdict,
+};
 
+use crate::rules::{CLOSED_AFTER, RapidKey, Rule, RuleSet};
 use crate::{Policy, Totals};
 
 /// What the recount sums by.
@@ -40,6 +43,26 @@ pub struct Recount {
     /// The sums.
     pub lines: BTreeMap<Line, Sum>,
     slots: BTreeMap<u16, Memory>,
+    /// How many records were taken.
+    taken: u64,
+    clicks: Vec<Click>,
+    rules: Vec<RuleSet>,
+}
+
+/// A click that the first two steps have counted.
+#[derive(Clone, Debug)]
+struct Click {
+    /// The how-manieth record it was, from 0.
+    number: u64,
+    class: SourceClass,
+    happened: Timestamp,
+    order: u64,
+    tenant: TenantId,
+    user: u128,
+    ip_tag: u64,
+    agent: u64,
+    line: Line,
+    price: Micros,
 }
 
 /// Everything ever seen in one slot.
@@ -56,6 +79,7 @@ struct Memory {
 impl Recount {
     /// Judges one record; `None` for one that is not counted at all.
     pub fn take(&mut self, record: &Record<'_>, policy: &Policy) -> Option<Verdict> {
+        self.taken += 1;
         let memory = self.slots.entry(record.slot.number()).or_default();
         if memory.has_seen_append(record, policy) {
             self.totals.redelivered += 1;
@@ -63,6 +87,7 @@ impl Recount {
         }
         if record.kind == Kind::Control || record.kind == Kind::Prediction {
             self.totals.skipped += 1;
+            self.note_rules(record);
             return None;
         }
         memory.clock = memory.clock.max(record.received);
@@ -81,8 +106,116 @@ impl Recount {
         sum.count += 1;
         if record.kind == Kind::Click && verdict == Verdict::Counted {
             sum.spend += record.price;
+            self.clicks.push(Click {
+                number: self.taken - 1,
+                class: record.source_class,
+                happened: record.happened,
+                order: record.order_key(),
+                tenant: record.tenant,
+                user: record.user.0,
+                ip_tag: record.ip_tag,
+                agent: record.agent_key,
+                line,
+                price: record.price,
+            });
         }
     }
+
+    fn note_rules(&mut self, record: &Record<'_>) {
+        let control = (record.kind == Kind::Control).then(|| Control::decode(record.payload));
+        if let Some(Ok(Some(Control::Rules { version, from, rules }))) = control {
+            self.rules.extend(RuleSet::decode(version, from, rules));
+        }
+    }
+
+    /// Lets the rules judge every minute that is closed when the watermark stands at `watermark`, and
+    /// moves what they take to its new line. Gives the verdicts they changed, by the how-manieth
+    /// record, from 0. To be called once, at the end.
+    pub fn settle(&mut self, watermark: Timestamp) -> BTreeMap<u64, Verdict> {
+        let is_closed = |click: &Click| {
+            (click.line.minute + 1) * Timestamp::MINUTE + CLOSED_AFTER <= watermark.0
+        };
+        let clicks: Vec<Click> = self.clicks.drain(..).filter(is_closed).collect();
+        let crowds = Crowds::of(&clicks);
+        let gaps = gaps(&clicks);
+        let mut changed = BTreeMap::new();
+        for (click, gap) in clicks.iter().zip(gaps) {
+            let start = Timestamp(click.line.minute * Timestamp::MINUTE);
+            let among = self.rules.iter().filter(|set| set.from <= start);
+            let Some(set) = among.max_by_key(|set| set.version) else { continue };
+            let takes = |rule: &&Rule| match **rule {
+                Rule::DoubleClick { within } => gap.is_some_and(|gap| gap < within),
+                Rule::Rapid { by, most } => crowds.around(click, by) > u64::from(most),
+            };
+            if let Some(rule) = set.rules.iter().find(takes) {
+                changed.insert(click.number, Verdict::Invalid(rule.reason()));
+                self.move_click(click, Verdict::Invalid(rule.reason()));
+            }
+        }
+        changed
+    }
+
+    fn move_click(&mut self, click: &Click, to: Verdict) {
+        self.totals.revise(Kind::Click, Verdict::Counted, to);
+        let before = self.lines.get_mut(&click.line).expect("it was counted there");
+        before.count -= 1;
+        before.spend -= click.price;
+        if before.count == 0 {
+            self.lines.remove(&click.line);
+        }
+        self.lines.entry(Line { verdict: to, ..click.line }).or_default().count += 1;
+    }
+}
+
+/// Clicks in a minute by class, tenant and key, written out.
+struct Crowds(BTreeMap<String, u64>);
+
+impl Crowds {
+    fn of(clicks: &[Click]) -> Self {
+        let mut crowds = BTreeMap::new();
+        for click in clicks {
+            for by in [RapidKey::User, RapidKey::Ip, RapidKey::IpAgent] {
+                if let Some(key) = Self::key(click, by) {
+                    *crowds.entry(key).or_default() += 1;
+                }
+            }
+        }
+        Crowds(crowds)
+    }
+
+    fn key(click: &Click, by: RapidKey) -> Option<String> {
+        let who = match by {
+            RapidKey::User if click.user != 0 => format!("user {}", click.user),
+            RapidKey::Ip if click.ip_tag != 0 => format!("ip {}", click.ip_tag),
+            RapidKey::IpAgent if click.ip_tag != 0 && click.agent != 0 => {
+                format!("ip {} agent {}", click.ip_tag, click.agent)
+            }
+            _ => return None,
+        };
+        Some(format!("{:?} {} {} {who}", click.class, click.line.minute, click.tenant.0))
+    }
+
+    fn around(&self, click: &Click, by: RapidKey) -> u64 {
+        Self::key(click, by).and_then(|key| self.0.get(&key)).copied().unwrap_or(0)
+    }
+}
+
+/// How long each click came after the one before of its user on its ad.
+fn gaps(clicks: &[Click]) -> Vec<Option<i64>> {
+    let mut places: Vec<usize> = (0..clicks.len()).filter(|&at| clicks[at].user != 0).collect();
+    let key = |at: usize| {
+        let click = &clicks[at];
+        (click.class, click.tenant, click.user, click.line.ad_key)
+    };
+    let time = |at: usize| (clicks[at].happened, clicks[at].order, clicks[at].number);
+    places.sort_by_key(|&at| (key(at), time(at)));
+    let mut gaps = vec![None; clicks.len()];
+    for pair in places.windows(2) {
+        if key(pair[0]) == key(pair[1]) {
+            gaps[pair[1]] = Some(clicks[pair[1]].happened.0 - clicks[pair[0]].happened.0);
+        }
+    }
+    gaps
 }
 
 impl Memory {

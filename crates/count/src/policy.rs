@@ -16,6 +16,9 @@ pub struct Policy {
     pub unsigned_window: i64,
     /// How long the highest number of a silent appender is remembered.
     pub appender_horizon: i64,
+    /// How long the survivors of a minute are kept after the last one came: as long a late click, or
+    /// other rules, can change the minute's verdicts.
+    pub rules_horizon: i64,
 }
 
 impl Default for Policy {
@@ -26,6 +29,7 @@ impl Default for Policy {
             opaque_horizon: 7 * Timestamp::DAY,
             unsigned_window: 10 * Timestamp::SECOND,
             appender_horizon: 8 * Timestamp::DAY,
+            rules_horizon: 7 * Timestamp::DAY,
         }
     }
 }

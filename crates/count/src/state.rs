@@ -1,6 +1,6 @@
 //! All that counting remembers, slot by slot.
 
-use reckon_event::{SLOT_COUNT, Slot, Timestamp};
+use reckon_event::{Revision, SLOT_COUNT, Slot, Timestamp};
 
 use crate::Totals;
 use crate::slot::SlotState;
@@ -37,6 +37,13 @@ impl State {
     pub fn skip_unknown(&mut self, slot: Slot) {
         let state = self.slot_mut(slot);
         state.totals.unknown += 1;
+        state.is_changed = true;
+    }
+
+    /// Notes that another verdict is in force for a record of an earlier batch.
+    pub fn revise(&mut self, revision: &Revision) {
+        let state = self.slot_mut(revision.slot);
+        state.totals.revise(revision.cell.kind, revision.cell.verdict, revision.verdict);
         state.is_changed = true;
     }
 

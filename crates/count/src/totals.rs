@@ -61,6 +61,17 @@ impl Totals {
         self.counts[kind][verdict_index(verdict)] += count;
     }
 
+    /// Moves one record from the verdict it had to the one now in force.
+    ///
+    /// # Panics
+    /// Where there is none to move.
+    pub fn revise(&mut self, kind: Kind, from: Verdict, to: Verdict) {
+        let counts = &mut self.counts[kind_index(kind).expect("it had a verdict")];
+        let before = &mut counts[verdict_index(from)];
+        *before = before.checked_sub(1).expect("what is revised was counted before");
+        counts[verdict_index(to)] += 1;
+    }
+
     /// Adds all of another.
     pub fn merge(&mut self, other: &Totals) {
         for (mine, theirs) in self.counts.iter_mut().flatten().zip(other.counts.iter().flatten()) {

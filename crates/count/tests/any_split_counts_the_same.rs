@@ -26,6 +26,7 @@ const POLICY: Policy = Policy {
     opaque_horizon: 5 * Timestamp::HOUR,
     unsigned_window: 10 * Timestamp::SECOND,
     appender_horizon: 4 * Timestamp::HOUR,
+    rules_horizon: 1_000 * Timestamp::DAY,
 };
 
 /// So long that nothing is forgotten.
@@ -34,6 +35,7 @@ const ENDLESS: Policy = Policy {
     opaque_horizon: 1_000 * Timestamp::DAY,
     unsigned_window: 10 * Timestamp::SECOND,
     appender_horizon: 1_000 * Timestamp::DAY,
+    rules_horizon: 1_000 * Timestamp::DAY,
 };
 
 type Batch<'a> = Vec<(Position, Record<'a>)>;

@@ -18,6 +18,7 @@ const POLICY: Policy = Policy {
     opaque_horizon: 5 * Timestamp::HOUR,
     unsigned_window: 10 * Timestamp::SECOND,
     appender_horizon: 4 * Timestamp::HOUR,
+    rules_horizon: 1_000 * Timestamp::DAY,
 };
 
 fn fold_bytes(state: &mut State, history: &[Vec<u8>], from: u64) {

@@ -9,6 +9,7 @@
 //! version u8 | code u8 | body
 //! tick:  -                                             the time is the record's receive time
 //! rules: version u32 | from i64 | length u32 | bytes   the rule set as its reader writes it
+//! settle: -
 //! ```
 
 use crate::{DecodeError, Timestamp};
@@ -17,6 +18,7 @@ use crate::{DecodeError, Timestamp};
 const VERSION: u8 = 1;
 const TICK: u8 = 1;
 const RULES: u8 = 2;
+const SETTLE: u8 = 3;
 /// A rule set is a page of configuration, never more than this.
 const RULES_BYTES_MAX: usize = 64 << 10;
 
@@ -35,6 +37,9 @@ pub enum Control<'a> {
         /// The rule set, as the crate that judges by it writes and reads it.
         rules: &'a [u8],
     },
+    /// Every minute that has changed is judged now, however little time has passed: somebody closes a
+    /// period, or compares figures with a recount.
+    Settle,
 }
 
 impl<'a> Control<'a> {
@@ -46,6 +51,7 @@ impl<'a> Control<'a> {
         out.push(VERSION);
         match *self {
             Control::Tick => out.push(TICK),
+            Control::Settle => out.push(SETTLE),
             Control::Rules { version, from, rules } => {
                 assert!(rules.len() <= RULES_BYTES_MAX, "rules are bounded where they are read");
                 out.push(RULES);
@@ -62,6 +68,7 @@ impl<'a> Control<'a> {
         let (&[version, code], body) = bytes.split_first_chunk().ok_or(DecodeError::Truncated)?;
         match (version, code) {
             (VERSION, TICK) => Ok(Some(Control::Tick)),
+            (VERSION, SETTLE) => Ok(Some(Control::Settle)),
             (VERSION, RULES) => {
                 let (version, body) = body.split_first_chunk().ok_or(DecodeError::Truncated)?;
                 let (from, body) = body.split_first_chunk().ok_or(DecodeError::Truncated)?;
@@ -86,7 +93,7 @@ mod tests {
     #[test]
     fn decisions_read_back_and_later_ones_are_skipped() {
         let rules = Control::Rules { version: 7, from: Timestamp(60), rules: b"rapid" };
-        for control in [Control::Tick, rules] {
+        for control in [Control::Tick, rules, Control::Settle] {
             let mut bytes = Vec::new();
             control.encode(&mut bytes);
             assert_eq!(Control::decode(&bytes), Ok(Some(control)));

@@ -1,6 +1,6 @@
 //! Epochs: how counting moves, and how everyone who keeps something of it gets each step once.
 
-use crate::{Cell, Deltas, Measure, Micros, Record, RecordId, Slot, Timestamp, Verdict};
+use crate::{Cell, Deltas, Measure, Micros, Record, Slot, Timestamp, Verdict};
 
 /// A record's place in the log. Offsets rise strictly within a partition; they may have holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,8 +60,6 @@ pub struct Counted<'a> {
 pub struct Revision {
     /// Which record.
     pub position: Position,
-    /// Who appended it, and the how-manieth it is.
-    pub record: RecordId,
     /// Its slot.
     pub slot: Slot,
     /// When it happened.

@@ -20,8 +20,10 @@
 //! | candidate | an ad that might be shown in answer to a request |
 //! | watermark | the receive time up to which a source is believed to be complete |
 
+mod adjustment;
 mod codec;
 mod control;
+mod day;
 mod delta;
 mod epoch;
 mod id;
@@ -33,10 +35,12 @@ mod time;
 mod token;
 mod verdict;
 
+pub use adjustment::{Adjustment, AdjustmentReason, CORRECTS_BYTES_MAX};
 pub use codec::{
     DecodeError, ENVELOPE_BYTES, FORMAT_VERSION, Peeked, RECORD_BYTES_MAX, peek, stamp,
 };
 pub use control::Control;
+pub use day::Day;
 pub use delta::{Cell, Deltas, Measure};
 pub use epoch::{Applied, Bound, Counted, Epoch, Position, Revision, Subscriber, SubscriberError};
 pub use id::{

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::{
     Currency, ImpressionId, Micros, Pseudonym, RecordId, Slot, TenantId, Timestamp, Verdict,
+    name_key,
 };
 
 /// What happened.
@@ -294,6 +295,20 @@ impl<'a> Record<'a> {
             session_id: "",
             session_sequence: None,
             payload: &[],
+        }
+    }
+
+    /// Orders events of the same microsecond by what they are, not by when they arrived: copies of
+    /// one event have the same key, wherever they stand in the log.
+    pub fn order_key(&self) -> u64 {
+        if let Some(claims) = &self.claims {
+            let ImpressionId { incarnation, sequence, .. } = claims.impression;
+            return u64::from(incarnation) << 32 | u64::from(sequence);
+        }
+        match self.session_sequence {
+            Some(number) => name_key(self.session_id).wrapping_add(number),
+            None if self.event_id.is_empty() => 0,
+            None => name_key(self.event_id),
         }
     }
 

@@ -28,6 +28,19 @@ impl Counts {
         *self.0.entry(cell).or_default() += 1;
     }
 
+    /// Gives one record of a cell another verdict.
+    ///
+    /// # Panics
+    /// Where the cell holds none.
+    pub fn revise(&mut self, cell: Cell, verdict: Verdict) {
+        let count = self.0.get_mut(&cell).expect("what is revised was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&cell);
+        }
+        self.add(Cell { verdict, ..cell });
+    }
+
     /// Takes all of another's records in.
     pub fn merge(&mut self, other: &Counts) {
         for (cell, count) in &other.0 {

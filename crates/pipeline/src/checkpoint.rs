@@ -5,7 +5,10 @@
 //! | "RKCP" | version u16 | CRC32C u32 | body |                       CRC of the body, little endian
 //! body: | epoch u64 | base u64 | generation u32 | group u16 | partitions u16 | position u64 * |
 //!       | opaque runs: length u64, bytes | counting state: length u64, bytes |
+//!       | state of the rules: length u64, bytes |                            from version 2 on
 //! ```
+//!
+//! The state of the rules is always whole: what is large in it stands in runs of its own.
 //!
 //! A checkpoint is whole (base 0) or holds what changed since its base. A new whole one is written
 //! when the changes have grown as large as the last whole one, so writing costs at most twice the
@@ -22,7 +25,7 @@ use crate::bytes::{Reader, put_long};
 use crate::journal::remove;
 
 const MAGIC: &[u8; 4] = b"RKCP";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEAD_BYTES: usize = 10;
 const PREFIX: &str = "checkpoint-";
 const SUFFIX: &str = ".state";
@@ -46,6 +49,8 @@ pub(crate) struct Head {
     pub position: Vec<u64>,
     /// The runs of opaque ids that belong to it.
     pub runs: Vec<u8>,
+    /// The second stage: rules, watermarks, and the minutes that may still be judged.
+    pub judgement: Vec<u8>,
 }
 
 /// A checkpoint that has been read, with all it is based on.
@@ -233,6 +238,7 @@ fn encode(head: &Head, state: &[u8]) -> Vec<u8> {
     }
     put_long(&mut out, &head.runs);
     put_long(&mut out, state);
+    put_long(&mut out, &head.judgement);
     let sum = crc32c::crc32c(&out[HEAD_BYTES..]);
     out[6..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
     out
@@ -247,8 +253,9 @@ fn newer_version(bytes: &[u8]) -> Option<u16> {
 
 fn decode(bytes: &[u8]) -> Option<(Head, Vec<u8>)> {
     let mut reader = Reader(bytes);
-    let is_ours = &reader.array::<4>()? == MAGIC && reader.u16()? == VERSION;
-    if !is_ours || reader.u32()? != crc32c::crc32c(reader.0) {
+    let is_ours = &reader.array::<4>()? == MAGIC;
+    let version = reader.u16()?;
+    if !is_ours || !(1..=VERSION).contains(&version) || reader.u32()? != crc32c::crc32c(reader.0) {
         return None;
     }
     let (number, base, generation) = (reader.u64()?, reader.u64()?, reader.u32()?);
@@ -256,7 +263,8 @@ fn decode(bytes: &[u8]) -> Option<(Head, Vec<u8>)> {
     let position = (0..partitions).map(|_| reader.u64()).collect::<Option<_>>()?;
     let runs = reader.long()?.to_vec();
     let state = reader.long()?.to_vec();
-    let head = Head { number, base, generation, group, position, runs };
+    let judgement = if version > 1 { reader.long()?.to_vec() } else { Vec::new() };
+    let head = Head { number, base, generation, group, position, runs, judgement };
     reader.0.is_empty().then_some((head, state))
 }
 

@@ -29,7 +29,7 @@ impl Pipeline {
         let (watched, shown) = (Arc::clone(&signal), Arc::clone(&progress));
         let thread = std::thread::Builder::new()
             .name("reckon-pipeline".to_owned())
-            .spawn(move || drive(self, &watched, shown))?;
+            .spawn(move || drive(self, &watched, &shown))?;
         Ok(Running { signal, progress, thread: Some(thread) })
     }
 }
@@ -94,9 +94,9 @@ impl Drop for Farewell {
 fn drive(
     mut pipeline: Pipeline,
     signal: &Signal,
-    progress: Arc<Progress>,
+    progress: &Arc<Progress>,
 ) -> Result<Pipeline, Error> {
-    let _farewell = Farewell(progress);
+    let _farewell = Farewell(Arc::clone(progress));
     let mut idle_looks = 0;
     while !signal.is_raised() {
         match pipeline.step()? {
@@ -112,7 +112,8 @@ fn drive(
             }
         }
         let is_quiet = idle_looks >= pipeline.options.checkpoint_idle_looks;
-        if pipeline.is_checkpoint_due() || is_quiet && pipeline.is_dirty() {
+        let is_wanted = progress.take_checkpoint_request() || is_quiet;
+        if pipeline.is_checkpoint_due() || is_wanted && pipeline.is_dirty() {
             pipeline.checkpoint()?;
         }
     }

@@ -4,7 +4,7 @@
 //! file epochs-<number>.journal:  frame*
 //! frame: | "RKEP" | length u32 | CRC32C u32 | body |      length and CRC of the body, little endian
 //! body:  | version u8 | epochs u32 | epoch* |
-//! epoch: | stage u8 | group u16 | generation u32 | number u64 | horizons 4 x i64 |
+//! epoch: | stage u8 | group u16 | generation u32 | number u64 | horizons 5 x i64 |   4 in version 1
 //!        | bounds u16 | (partition u16, from u64, to u64)* |
 //! ```
 //!
@@ -28,7 +28,7 @@ use crate::Error;
 use crate::bytes::Reader;
 
 const MAGIC: &[u8; 4] = b"RKEP";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEAD_BYTES: usize = 12;
 const SUFFIX: &str = ".journal";
 const PREFIX: &str = "epochs-";
@@ -204,6 +204,7 @@ fn put_epoch(out: &mut Vec<u8>, logged: &Logged) {
         policy.opaque_horizon,
         policy.unsigned_window,
         policy.appender_horizon,
+        policy.rules_horizon,
     ] {
         out.extend_from_slice(&horizon.to_le_bytes());
     }
@@ -246,13 +247,13 @@ fn frame_body(bytes: &[u8]) -> Option<&[u8]> {
 
 fn read_body(body: &[u8]) -> Option<Vec<Logged>> {
     let mut body = Reader(body);
-    let _version: [u8; 1] = body.array()?;
+    let [version] = body.array()?;
     let count = body.u32()?;
-    let epochs = (0..count).map(|_| read_epoch(&mut body)).collect::<Option<_>>()?;
+    let epochs = (0..count).map(|_| read_epoch(version, &mut body)).collect::<Option<_>>()?;
     body.0.is_empty().then_some(epochs)
 }
 
-fn read_epoch(body: &mut Reader<'_>) -> Option<Logged> {
+fn read_epoch(version: u8, body: &mut Reader<'_>) -> Option<Logged> {
     let [stage] = body.array()?;
     let (group, generation, number) = (body.u16()?, body.u32()?, body.u64()?);
     let policy = Policy {
@@ -260,6 +261,7 @@ fn read_epoch(body: &mut Reader<'_>) -> Option<Logged> {
         opaque_horizon: body.i64()?,
         unsigned_window: body.i64()?,
         appender_horizon: body.i64()?,
+        rules_horizon: if version > 1 { body.i64()? } else { Policy::default().rules_horizon },
     };
     let mut bounds = Vec::new();
     for _ in 0..body.u16()? {

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!            bounds, synced          records, verdicts, sums
-//!   log --> epoch journal --> fold --> subscriber, subscriber, ...
-//!                              |                |
-//!                              +-- checkpoint <-+  first the subscribers persist,
-//!                                                  then the fold's memory of the same epoch
+//!   log --> epoch journal --> fold --> rules --> subscriber, subscriber, ...
+//!                              |         |          |
+//!                              +-- checkpoint <-----+  first the subscribers persist,
+//!                                                      then the memory of both stages at that epoch
 //! ```
 //!
 //! Decision: no two-phase commit. What an epoch reads is durable before it is applied, folding is a
@@ -22,6 +22,8 @@ mod driver;
 mod epoch;
 mod error;
 mod journal;
+mod judgement;
+mod minutes;
 mod opaque;
 mod options;
 mod pipeline;
@@ -31,6 +33,7 @@ mod verify;
 
 pub use driver::Running;
 pub use error::Error;
+pub use judgement::Unjudged;
 pub use opaque::{OpaqueIds, OpaqueStats};
 pub use options::Options;
 pub use pipeline::{Pipeline, Stepped};

@@ -23,6 +23,8 @@ pub struct Options {
     pub checkpoint_records: u64,
     /// ... or so many opaque ids that stand only in memory ...
     pub opaque_memory_max: usize,
+    /// ... or so many clicks that rules may still judge and that stand only in memory ...
+    pub survivors_memory_max: usize,
     /// ... or so many looks in a row that found nothing new.
     pub checkpoint_idle_looks: u32,
     /// How often a failing subscriber is given the same epoch before the pipeline halts.
@@ -42,6 +44,7 @@ impl Default for Options {
             checkpoint_epochs: 600,
             checkpoint_records: 5_000_000,
             opaque_memory_max: 500_000,
+            survivors_memory_max: 5_000_000,
             checkpoint_idle_looks: 100,
             attempts_max: 5,
             retry_pause: Duration::from_millis(50),

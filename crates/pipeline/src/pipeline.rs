@@ -7,15 +7,15 @@ use std::sync::Arc;
 use reckon_count::{Asked, Folded, State, Totals, fold_into, opaque_key};
 use reckon_disk::{Disk, Lock};
 use reckon_event::{
-    Bound, Counted, Epoch, Position, Record, SLOT_COUNT, Slot, Subscriber, SubscriberError,
-    Timestamp,
+    Bound, Counted, Epoch, Position, Record, Revision, Subscriber, SubscriberError,
 };
-use reckon_eventlog::{EventLog, partition_of};
+use reckon_eventlog::EventLog;
 
 use crate::checkpoint::{Checkpoints, Head};
 use crate::epoch::{Decoded, Input};
 use crate::journal::{self, Journal, Logged};
-use crate::progress::Status;
+use crate::judgement::Judgement;
+use crate::progress::{Snapshot, Status};
 use crate::{Error, OpaqueIds, Options, Progress};
 
 /// The stage of epochs that follow from the records by themselves.
@@ -49,6 +49,7 @@ pub struct Pipeline {
     subscribers: Vec<Box<dyn Subscriber>>,
     state: State,
     ids: OpaqueIds,
+    judgement: Judgement,
     journal: Journal,
     checkpoints: Checkpoints,
     pub(crate) position: Vec<u64>,
@@ -89,6 +90,9 @@ impl Pipeline {
         check_partitions(&*log, &head)?;
         let ids = OpaqueIds::open(Arc::clone(&disk), dir, &head.runs)?;
         ids.remove_unnamed(checkpoints.kept().map(|head| head.runs.as_slice()))?;
+        let partitions = head.position.len();
+        let judgement = Judgement::open(Arc::clone(&disk), dir, partitions, &head.judgement)?;
+        judgement.remove_unnamed(checkpoints.kept().map(|head| head.judgement.as_slice()))?;
         let found = journal::find(&*disk, dir)?;
         let pending = pending_after(&head, found.epochs, generation, dir)?;
         let last_logged = pending.last().map_or(head.number, |last| last.epoch.number);
@@ -103,6 +107,7 @@ impl Pipeline {
             subscribers,
             state,
             ids,
+            judgement,
             journal,
             checkpoints,
             position: head.position,
@@ -138,6 +143,7 @@ impl Pipeline {
         self.since.epochs >= self.options.checkpoint_epochs
             || self.since.records >= self.options.checkpoint_records
             || self.ids.in_memory() >= self.options.opaque_memory_max
+            || self.judgement.in_memory() >= self.options.survivors_memory_max
     }
 
     /// True where epochs were applied since the last checkpoint.
@@ -201,12 +207,17 @@ impl Pipeline {
     /// Folds an epoch and gives it to everyone; gives how many records it read.
     fn apply(&mut self, logged: &Logged, input: &Input) -> Result<u64, Error> {
         let mut decoded = Decoded::default();
-        let folded = self.fold(logged, input, &mut decoded)?;
+        let mut folded = self.fold(logged, input, &mut decoded)?;
+        let revisions = self.judgement.judge(logged.policy.rules_horizon)?;
+        for revision in &revisions {
+            revision.add_to(&mut folded.deltas);
+            self.state.revise(revision);
+        }
         let counted = Counted {
             records: &decoded.records,
             verdicts: &folded.verdicts,
-            revisions: &[],
-            watermark: Timestamp::default(),
+            revisions: &revisions,
+            watermark: self.judgement.watermark(),
             deltas: &folded.deltas,
         };
         for subscriber in &mut self.subscribers {
@@ -219,7 +230,13 @@ impl Pipeline {
         let mut totals = folded.totals;
         totals.unknown += decoded.unknown.len() as u64;
         let records = totals.seen();
-        self.progress.update(|now| now.totals.merge(&totals));
+        self.progress.update(|now| {
+            now.totals.merge(&totals);
+            now.revisions += revisions.len() as u64;
+            for Revision { cell, verdict, .. } in &revisions {
+                now.totals.revise(cell.kind, cell.verdict, *verdict);
+            }
+        });
         Ok(records)
     }
 
@@ -240,9 +257,14 @@ impl Pipeline {
                 decoded.take(position, bytes, partitions)?;
             }
             let part = &decoded.records[first..];
+            for (position, record) in part {
+                self.judgement.note(*position, record)?;
+            }
             let seen = ask_all(&mut self.ids, part)?;
             fold_into(&mut self.state, part, &seen, &logged.policy, &mut folded);
             self.ids.insert(&folded.new_ids[first_id..]);
+            self.judgement.add(&folded.survivors);
+            folded.survivors.clear();
         }
         for &slot in &decoded.unknown {
             self.state.skip_unknown(slot);
@@ -259,13 +281,12 @@ impl Pipeline {
         self.since.records += records;
         let log_end = ends(&*self.log);
         let has_more = log_end.iter().zip(&self.position).any(|(end, at)| end > at);
-        let received = self.received();
         self.progress.update(|now| {
             now.position.clone_from(&self.position);
             now.log_end = log_end;
-            now.received = received;
             now.epoch = self.number;
             now.opaque = self.ids.stats();
+            tell_judgement(now, &self.judgement);
         });
         has_more || !self.pending.is_empty()
     }
@@ -277,6 +298,7 @@ impl Pipeline {
         self.persist_subscribers()?;
         let state = &self.state;
         let runs = self.ids.persist(&self.options.policy, &|slot| state.clock(slot))?;
+        let judgement = self.judgement.persist()?;
         let head = Head {
             number: self.number,
             base: 0,
@@ -284,9 +306,12 @@ impl Pipeline {
             group: self.options.group,
             position: self.position.clone(),
             runs,
+            judgement,
         };
         self.checkpoints.write(head, &mut self.state)?;
         self.ids.remove_unnamed(self.checkpoints.kept().map(|head| head.runs.as_slice()))?;
+        let judged = self.checkpoints.kept().map(|head| head.judgement.as_slice());
+        self.judgement.remove_unnamed(judged)?;
         self.journal.trim(self.checkpoints.oldest_kept())?;
         self.since = SinceCheckpoint::default();
         self.tell_checkpoint();
@@ -306,23 +331,12 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The highest receive time by partition.
-    fn received(&self) -> Vec<Option<Timestamp>> {
-        let partitions = self.log.partitions();
-        let mut received = vec![None; usize::from(partitions)];
-        for slot in (0..SLOT_COUNT).filter_map(Slot::new) {
-            let highest = &mut received[usize::from(partition_of(slot, partitions))];
-            *highest = self.state.clock(slot).max(*highest);
-        }
-        received
-    }
-
     fn tell_opened(&self, damage: Option<String>) {
-        let (log_end, received) = (ends(&*self.log), self.received());
+        let log_end = ends(&*self.log);
         self.progress.update(|now| {
             now.position.clone_from(&self.position);
             now.log_end = log_end;
-            now.received = received;
+            tell_judgement(now, &self.judgement);
             now.totals = self.state.totals();
             now.epoch = self.number;
             now.generation = self.generation;
@@ -363,6 +377,14 @@ impl Pipeline {
     }
 }
 
+fn tell_judgement(now: &mut Snapshot, judgement: &Judgement) {
+    now.received.clear();
+    now.received.extend_from_slice(judgement.received());
+    now.watermark = judgement.watermark();
+    now.unjudged = judgement.unjudged();
+    now.rules = Arc::clone(judgement.rules());
+}
+
 fn prepare(disk: &dyn Disk, dir: &Path) -> Result<Lock, Error> {
     disk.create_dir_all(dir)
         .map_err(|error| Error::disk(format!("create {}", dir.display()), error))?;
@@ -374,7 +396,8 @@ fn prepare(disk: &dyn Disk, dir: &Path) -> Result<Lock, Error> {
 /// refuses to be read from there, and so it should: its first records would go uncounted.
 fn start_of(log: &dyn EventLog, group: u16) -> Head {
     let position = vec![0; usize::from(log.partitions())];
-    Head { number: 0, base: 0, generation: 0, group, position, runs: Vec::new() }
+    let (runs, judgement) = (Vec::new(), Vec::new());
+    Head { number: 0, base: 0, generation: 0, group, position, runs, judgement }
 }
 
 fn check_partitions(log: &dyn EventLog, head: &Head) -> Result<(), Error> {

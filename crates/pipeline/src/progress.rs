@@ -1,12 +1,14 @@
 //! How far a pipeline is, for whoever waits for it or shows it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reckon_count::Totals;
+use reckon_count::rules::Rules;
 use reckon_event::Timestamp;
 
-use crate::OpaqueStats;
+use crate::{OpaqueStats, Unjudged};
 
 /// Whether it goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +31,16 @@ pub struct Snapshot {
     pub log_end: Vec<u64>,
     /// By partition, the offset below which nothing will be read again by this pipeline.
     pub retirable: Vec<u64>,
-    /// By partition, the highest receive time of a counted record.
-    pub received: Vec<Option<Timestamp>>,
+    /// By partition, the highest receive time of a record; 1970 before the first.
+    pub received: Vec<Timestamp>,
+    /// The receive time before which everything has been read: the least over all partitions.
+    pub watermark: Timestamp,
+    /// Where behavioural rules have work left.
+    pub unjudged: Unjudged,
+    /// All behavioural rules the log has told of.
+    pub rules: Arc<Rules>,
+    /// Verdicts that rules have changed since it was opened.
+    pub revisions: u64,
     /// How many records got which verdict since the log began.
     pub totals: Totals,
     /// The last epoch that every subscriber has.
@@ -78,6 +88,7 @@ pub enum Reached {
 pub struct Progress {
     latest: Mutex<Arc<Snapshot>>,
     changed: Condvar,
+    wants_checkpoint: AtomicBool,
 }
 
 impl Progress {
@@ -88,15 +99,32 @@ impl Progress {
 
     /// Blocks until the position of every partition is at least that of `cut`.
     pub fn wait_until(&self, cut: &[u64], timeout: Duration) -> Reached {
-        let waits = |latest: &mut Arc<Snapshot>| {
-            !latest.has_reached(cut) && latest.status == Status::Running
-        };
+        self.wait(timeout, |latest| latest.has_reached(cut))
+    }
+
+    /// Asks for a checkpoint soon: every subscriber makes durable what it has. Not waited for; see
+    /// [`Progress::wait_checkpoint`].
+    pub fn request_checkpoint(&self) {
+        self.wants_checkpoint.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn take_checkpoint_request(&self) -> bool {
+        self.wants_checkpoint.swap(false, Ordering::AcqRel)
+    }
+
+    /// Blocks until there is a checkpoint of `epoch` or a later one.
+    pub fn wait_checkpoint(&self, epoch: u64, timeout: Duration) -> Reached {
+        self.wait(timeout, |latest| latest.checkpoint >= epoch)
+    }
+
+    fn wait(&self, timeout: Duration, has: impl Fn(&Snapshot) -> bool) -> Reached {
+        let waits = |latest: &mut Arc<Snapshot>| !has(latest) && latest.status == Status::Running;
         let deadline = timeout.min(Duration::from_secs(1 << 30));
         let (latest, _) = self
             .changed
             .wait_timeout_while(self.lock(), deadline, waits)
             .unwrap_or_else(PoisonError::into_inner);
-        match (latest.has_reached(cut), &latest.status) {
+        match (has(&latest), &latest.status) {
             (true, _) => Reached::Yes,
             (false, Status::Running) => Reached::TimedOut,
             (false, _) => Reached::Ended,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reckon_disk::Disk;
 
-use crate::{Error, checkpoint, journal, opaque};
+use crate::{Error, checkpoint, journal, judgement, opaque};
 
 /// What was looked at, and every damage found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Report {
     pub epochs: u64,
     /// Opaque ids in the runs of the checkpoints, each block read.
     pub opaque_ids: u64,
+    /// Clicks that rules may still judge, in the runs of the checkpoints.
+    pub survivors: u64,
     /// Where something is wrong, and what.
     pub damage: Vec<String>,
 }
@@ -32,6 +34,8 @@ pub fn verify(disk: &dyn Disk, dir: &Path) -> Result<Report, Error> {
         if behind < checkpoint::KEPT {
             let ids = report.note(opaque::check(disk, dir, &restored.head.runs))?;
             report.opaque_ids += ids.unwrap_or(0);
+            let clicks = report.note(judgement::check(disk, dir, &restored.head.judgement))?;
+            report.survivors += clicks.unwrap_or(0);
         }
     }
     let found = journal::find(disk, dir);

@@ -20,9 +20,12 @@ use std::time::Duration;
 
 use ledger::{Book, Ledger, Live, lock};
 use reckon_count::naive::Recount;
+use reckon_count::rules::{RapidKey, Rule, RuleSet};
 use reckon_count::{Policy, Totals};
 use reckon_disk::{Disk, SimDisk};
-use reckon_event::{Position, Record, Timestamp, Verdict};
+use reckon_event::{
+    Control, Kind, Position, Reason, Record, RecordId, SLOT_COUNT, Slot, Timestamp, Verdict, stamp,
+};
 use reckon_eventlog::{DiskLog, EventLog, Outcome, partition_of};
 use reckon_pipeline::{Error, Options, Pipeline, Stepped, recount, verify};
 use traffic::{Random, Traffic};
@@ -35,6 +38,7 @@ const POLICY: Policy = Policy {
     opaque_horizon: 5 * Timestamp::HOUR,
     unsigned_window: 10 * Timestamp::SECOND,
     appender_horizon: 4 * Timestamp::HOUR,
+    rules_horizon: 1_000 * Timestamp::DAY,
 };
 
 /// How much was gone through.
@@ -49,6 +53,7 @@ struct Tally {
     replayed: u64,
     ids_on_disk: u64,
     retired: u64,
+    revisions: u64,
     occurred: Totals,
 }
 
@@ -66,6 +71,7 @@ struct World {
     /// By position, the record's place in the history.
     places: BTreeMap<Position, usize>,
     retires: bool,
+    rules_version: u32,
     book: Arc<Mutex<Book>>,
     tally: Tally,
 }
@@ -86,6 +92,7 @@ impl World {
             fed: 0,
             places: BTreeMap::new(),
             retires: seed % 2 == 1,
+            rules_version: 0,
             book: Arc::default(),
             tally: Tally::default(),
         }
@@ -93,6 +100,13 @@ impl World {
 
     /// Appends the next records, durably.
     fn feed(&mut self) {
+        if self.random.percent(40) {
+            self.tick();
+        }
+        self.feed_records();
+    }
+
+    fn feed_records(&mut self) {
         let count = (1 + self.random.below(250) as usize).min(self.history.len() - self.fed);
         for at in self.fed..self.fed + count {
             let bytes = &self.history[at];
@@ -106,6 +120,56 @@ impl World {
             assert_eq!(self.places.insert(position, at), None);
         }
         self.fed += count;
+    }
+
+    /// Puts what everybody must see before the next record: ticks, sometimes other rules, sometimes
+    /// the wish that everything be judged now.
+    fn tick(&mut self) {
+        let before = &self.history[..self.fed];
+        let received = before.iter().map(|bytes| decode(bytes).received).max();
+        let now = received.unwrap_or(Timestamp(1_795_255_200_000_000));
+        self.rules_version += 1;
+        let set = self.rules(now);
+        let rules = set.encode();
+        let control = match self.random.below(10) {
+            0..=2 => Control::Rules { version: set.version, from: set.from, rules: &rules },
+            3 => Control::Settle,
+            _ => Control::Tick,
+        };
+        self.broadcast(&control, now);
+    }
+
+    /// From a minute soon, or long past.
+    fn rules(&mut self, now: Timestamp) -> RuleSet {
+        let rapid = |by, most: u64| Rule::Rapid { by, most: most as u32 };
+        let mut rules = vec![
+            Rule::DoubleClick { within: self.random.below(30_000_000) as i64 },
+            rapid(RapidKey::IpAgent, 1 + self.random.below(3)),
+            rapid(RapidKey::User, 1 + self.random.below(5)),
+            rapid(RapidKey::Ip, 1 + self.random.below(6)),
+        ];
+        rules.truncate(1 + self.random.below(4) as usize);
+        let turn = self.random.below(rules.len() as u64) as usize;
+        rules.rotate_left(turn);
+        let minutes = self.random.below(300) as i64 - 240;
+        let from = now.plus(minutes * Timestamp::MINUTE).floor(Timestamp::MINUTE);
+        RuleSet { version: self.rules_version, from, rules }
+    }
+
+    /// A copy for every partition, behind what was fed.
+    fn broadcast(&mut self, control: &Control<'_>, received: Timestamp) {
+        let mut payload = Vec::new();
+        control.encode(&mut payload);
+        for partition in 0..self.partitions {
+            let mut slots = (0..SLOT_COUNT).filter_map(Slot::new);
+            let slot = slots.find(|slot| partition_of(*slot, self.partitions) == partition);
+            let slot = slot.expect("every partition has slots");
+            let record = Record { payload: &payload, ..Record::new(Kind::Control, slot, received) };
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            stamp(&mut bytes, RecordId::default()).expect("encoded here");
+            self.history.insert(self.fed, bytes);
+        }
     }
 
     fn open(&mut self) -> Result<Pipeline, Error> {
@@ -241,6 +305,12 @@ impl World {
 
     fn finish(mut self, pipeline: Option<Pipeline>) -> Tally {
         self.die(pipeline, false);
+        let end = self.history.iter().map(|bytes| decode(bytes).received).max();
+        let end = end.expect("there is a history").plus(Timestamp::HOUR);
+        self.broadcast(&Control::Settle, end);
+        while self.fed < self.history.len() {
+            self.feed_records();
+        }
         self.disk.crash(7);
         let mut pipeline = self.open().expect("nothing fails any more");
         while pipeline.step().expect("nothing fails any more") != Stepped::Idle {}
@@ -255,11 +325,11 @@ impl World {
 
     fn compare(&mut self, pipeline: &Pipeline) {
         let mut judge = Recount::default();
-        let expect: Vec<Option<Verdict>> = self
-            .history
-            .iter()
-            .map(|bytes| judge.take(&Record::decode(bytes).expect("encoded here").0, &POLICY))
-            .collect();
+        let mut expect: Vec<Option<Verdict>> =
+            self.history.iter().map(|bytes| judge.take(&decode(bytes), &POLICY)).collect();
+        for (number, verdict) in judge.settle(pipeline.progress().snapshot().watermark) {
+            expect[number as usize] = Some(verdict);
+        }
         let book = lock(&self.book);
         assert_eq!(book.verdicts.len(), self.history.len());
         for (position, verdict) in &book.verdicts {
@@ -272,14 +342,20 @@ impl World {
         assert_eq!(snapshot.totals, judge.totals);
         assert_eq!(snapshot.lag(), 0);
         if !self.retires {
-            let again = recount(&*self.log, None, &POLICY).expect("the log is whole");
+            let mut again = recount(&*self.log, None, &POLICY).expect("the log is whole");
+            again.settle(snapshot.watermark);
             assert_eq!(again.totals, judge.totals);
             assert_eq!(again.lines, judge.lines);
         }
         self.tally.again += book.again;
+        self.tally.revisions += book.revisions;
         self.tally.ids_on_disk += snapshot.opaque.on_disk;
         self.tally.occurred.merge(&judge.totals);
     }
+}
+
+fn decode(bytes: &[u8]) -> Record<'_> {
+    Record::decode(bytes).expect("encoded here").0
 }
 
 fn open_log(disk: &SimDisk, partitions: u16, incarnation: u32) -> Arc<dyn EventLog> {
@@ -308,12 +384,16 @@ fn check(partitions: u16, seeds: std::ops::Range<u64>) {
         all.replayed += tally.replayed;
         all.ids_on_disk += tally.ids_on_disk;
         all.retired += tally.retired;
+        all.revisions += tally.revisions;
         all.occurred.merge(&tally.occurred);
     }
     println!("{partitions} partitions: {all:?}");
     assert!(all.verdicts > 0 && all.power_cuts > 0 && all.failed > 0 && all.kills > 0);
     assert!(all.checkpoints > 0 && all.again > 0 && all.replayed > 0 && all.ids_on_disk > 0);
-    for verdict in [Verdict::Counted, Verdict::Duplicate, Verdict::Conflict, Verdict::Expired] {
+    assert!(all.revisions > 0);
+    let reasons = [Reason::DoubleClick, Reason::RapidUser, Reason::RapidIp, Reason::RapidIpAgent];
+    let others = [Verdict::Counted, Verdict::Duplicate, Verdict::Conflict, Verdict::Expired];
+    for verdict in reasons.map(Verdict::Invalid).into_iter().chain(others) {
         let count: u64 =
             all.occurred.iter().filter(|&(_, v, _)| v == verdict).map(|(.., count)| count).sum();
         assert!(count > 0, "{verdict} never occurred");

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
-use reckon_books::Books;
+use reckon_books::{Accounts, Books};
 use reckon_eventlog::EventLog;
+use reckon_lake::{LakeHandle, LakePlace};
 use reckon_pipeline::{Progress, Status};
 use reckon_rollup::RollupStore;
 
 use crate::config::Config;
 use crate::edge::Edge;
+use crate::engines::DataDir;
 use crate::http::Gate;
 use crate::http::body::Limits;
 
@@ -22,6 +24,14 @@ pub struct App {
     pub edge: Edge,
     /// Catalog, keys and leases, durably.
     pub books: Arc<dyn Books>,
+    /// The ledger: the same books as above, as billing wants them.
+    pub accounts: Arc<dyn Accounts>,
+    /// Where the lake is.
+    pub lake_place: LakePlace,
+    /// Tells how far the lake is, and holds its files for readers.
+    pub lake: LakeHandle,
+    /// The data folder.
+    pub dir: DataDir,
     /// Counters.
     pub rollup: Arc<dyn RollupStore>,
     /// How far counting has come.

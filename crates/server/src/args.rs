@@ -30,6 +30,16 @@ pub enum Command {
     Replay(Replay),
     /// Check log, checkpoints, rollup and books of a data folder while no server runs on it.
     Verify(Verify),
+    /// Recount from the lake and compare with the figures; exit code 1 where they differ.
+    Reconcile(Reconcile),
+    /// Close a day: freeze its figures and charge them.
+    Close(OfDay),
+    /// The invoices of a closed day, as CSV or JSON.
+    Invoice(Invoice),
+    /// Every record behind one figure.
+    Explain(Explain),
+    /// Ask the lake in SQL: tables `events`, `records`, `revisions`.
+    Sql(Sql),
     /// Load a running server and print rates and latencies.
     Bench(Bench),
 }
@@ -63,6 +73,86 @@ pub struct Serve {
     /// `wall`, or `scaled:N` for a clock N times as fast, for demos and tests.
     #[arg(long, value_name = "CLOCK", default_value = "wall", value_parser = parse_clock)]
     pub clock: u32,
+}
+
+/// A running server; its key is taken from RECKON_API_KEY.
+#[derive(Clone, Debug, Args)]
+pub struct Server {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+}
+
+/// `reckon reconcile`
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// An hour, such as 2026-11-21T13:00:00Z; everything where neither hour nor day is given.
+    #[arg(long, value_name = "HOUR", conflicts_with = "day")]
+    pub hour: Option<String>,
+    /// A UTC day, such as 2026-11-21.
+    #[arg(long, value_name = "DAY")]
+    pub day: Option<String>,
+    /// Write the whole report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reckon close`
+#[derive(Debug, Args)]
+pub struct OfDay {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// The UTC day, such as 2026-11-21.
+    #[arg(long, value_name = "DAY")]
+    pub day: String,
+}
+
+/// `reckon invoice`
+#[derive(Debug, Args)]
+pub struct Invoice {
+    /// Which day of which server.
+    #[command(flatten)]
+    pub of: OfDay,
+    /// Only this advertiser's.
+    #[arg(long, value_name = "ID")]
+    pub advertiser: Option<String>,
+    /// Write JSON instead of CSV.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reckon explain`
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// The ad; `(unknown)` for what names none that is registered.
+    #[arg(long, value_name = "AD")]
+    pub ad: String,
+    /// The minute, such as 2026-11-21T13:05:00Z.
+    #[arg(long, value_name = "MINUTE")]
+    pub minute: String,
+    /// Write JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reckon sql`
+#[derive(Debug, Args)]
+pub struct Sql {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// The question.
+    pub query: String,
+    /// Write JSON instead of CSV.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `reckon demo`

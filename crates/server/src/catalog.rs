@@ -58,6 +58,8 @@ pub struct Campaign {
     pub status: Status,
     /// Prices in the order of the times from which they are in force; never empty.
     pub prices: Vec<(Timestamp, Micros)>,
+    /// The most to spend in a UTC day, as it is now; `None` is without limit.
+    pub daily_budget: Option<Micros>,
     /// To whom it is shown.
     pub targeting: Targeting,
 }
@@ -216,11 +218,13 @@ impl Catalog {
         self.inner.write().campaigns.insert((campaign.tenant, campaign.key), Arc::new(campaign));
     }
 
-    /// Up to `count` distinct ads that may be shown to this audience, the next in turn first.
+    /// Up to `count` distinct ads that may be shown to this audience and whose campaigns have something
+    /// left to spend, the next in turn first.
     pub fn rotate(
         &self,
         tenant: TenantId,
         audience: Audience<'_>,
+        has_budget: impl Fn(&Campaign) -> bool,
         count: usize,
     ) -> Vec<(Arc<Ad>, Arc<Campaign>)> {
         let inner = self.inner.read();
@@ -234,7 +238,8 @@ impl Catalog {
             if chosen.len() == count {
                 break;
             }
-            chosen.extend(inner.eligible(tenant, *key, audience));
+            let eligible = inner.eligible(tenant, *key, audience);
+            chosen.extend(eligible.filter(|(_, campaign)| has_budget(campaign)));
         }
         chosen
     }
@@ -285,6 +290,7 @@ mod tests {
             currency: Currency::EUR,
             status: Status::Active,
             prices: vec![(Timestamp(10), 100), (Timestamp(20), 200)],
+            daily_budget: None,
             targeting: Targeting::default(),
         };
         let prices: Vec<Micros> =

@@ -54,6 +54,7 @@ pub fn campaign(
         currency,
         status: status(campaign.status),
         prices: prices(terms),
+        daily_budget: terms.last().and_then(|terms| terms.daily_budget_micros),
         targeting: targeting
             .with_context(|| format!("books: targeting of campaign {id:?}"))?
             .unwrap_or_default(),

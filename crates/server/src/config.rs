@@ -186,6 +186,8 @@ pub struct Rules {
     pub enabled: bool,
     pub too_fast_ms: i64,
     pub robots_file: String,
+    pub networks_file: String,
+    pub file: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -1,17 +1,21 @@
 //! The wiring: from a configuration to running engines. Engines are named here, in one `match` a
 //! seam, and in their own files; nowhere else.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reckon_books::{Books, SqliteBooks};
+use arc_swap::ArcSwap;
+use reckon_billing::{Spend, SpendView};
+use reckon_books::{Accounts, Books, SqliteBooks};
 use reckon_disk::Disk;
-use reckon_event::{Kind, Position, Record, Subscriber, Timestamp, peek};
+use reckon_event::{Kind, Position, Record, Subscriber, TenantId, Timestamp, peek};
 use reckon_eventlog::{DiskLog, EventLog, LaneHealth};
 use reckon_feature::{FeatureStore, FeatureSubscriber, Memory};
+use reckon_lake::{LakeOptions, LakePlace, LakeSubscriber};
 use reckon_pipeline::{Pipeline, Running};
 use reckon_predict::{Exploration, Predictor};
 use reckon_rollout::{Learner, Models};
@@ -21,7 +25,7 @@ use crate::app::App;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine, Unsigned};
-use crate::edge::{Agents, Edge, Meters, Policy, Scorer, Spool, Thresholds};
+use crate::edge::{Edge, Lists, Meters, Policy, Scorer, Spool, Thresholds};
 use crate::http::{Gate, body, keys};
 use crate::mint::Minter;
 use crate::secrets::{Secrets, write_private};
@@ -57,6 +61,21 @@ impl DataDir {
     /// What the online model has learned.
     pub fn learner(&self) -> PathBuf {
         self.0.join("learner")
+    }
+
+    /// Every record with its verdict, in Parquet.
+    pub fn lake(&self) -> PathBuf {
+        self.0.join("lake")
+    }
+
+    /// Reports of recounts.
+    pub fn audit(&self) -> PathBuf {
+        self.0.join("audit")
+    }
+
+    /// What campaigns have spent.
+    pub fn spend(&self) -> PathBuf {
+        self.0.join("spend").join("campaigns")
     }
 
     /// The admin's key, alone.
@@ -102,17 +121,29 @@ pub async fn start(
     std::fs::create_dir_all(&dir.0).with_context(|| format!("cannot make {}", dir.0.display()))?;
     let lock = lock(dir)?;
     record_clock(dir, &clock)?;
-    let books = open_books(&config, dir).await?;
+    let (books, accounts) = open_books(&config, dir).await?;
     let now = clock.now();
     let incarnation = books.lease("incarnation", now).await.context("books")?;
     let disk_log = open_log(&config, dir, Arc::clone(&disk), incarnation)?;
     let log: Arc<dyn EventLog> = Arc::clone(&disk_log) as _;
     let rollup = open_rollup(&config, dir, Arc::clone(&disk))?;
     let features = open_features(&config, dir, Arc::clone(&disk))?;
+    let tenants = tenants(&*books).await?;
+    let spent = SpendView::open(Arc::clone(&disk), &dir.spend(), &*rollup, &tenants)
+        .with_context(|| format!("spend: {}", dir.spend().display()))?;
+    if let Some(damage) = spent.damage {
+        eprintln!("spend: {damage}: it is summed up again from the rollup");
+    }
+    let lake_place = lake_place(&config, dir)?;
+    let lake = LakeSubscriber::open(lake_place.clone(), LakeOptions::new(incarnation.into()))
+        .context("lake")?;
+    let lake_handle = lake.handle();
     let (learner, models) = open_learner(&config, dir, Arc::clone(&disk), &log)?;
     let subscribers: Vec<Box<dyn Subscriber>> = vec![
         Box::new(RollupSubscriber::new(Arc::clone(&rollup))),
         Box::new(FeatureSubscriber::new(Arc::clone(&features))),
+        Box::new(spent.view),
+        Box::new(lake),
         Box::new(learner),
     ];
     let pipeline = start_pipeline(&config, dir, disk, &log, subscribers, incarnation)?;
@@ -124,7 +155,13 @@ pub async fn start(
     )?;
     let predictor = Predictor::new(features, models);
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
-    let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, scorer)?;
+    let edge =
+        edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, scorer, spent.spend)?;
+    if config.rules.enabled {
+        // Rules that cannot be read are told before anything is served.
+        let file = Some(config.rules.file.as_str()).filter(|file| !file.is_empty());
+        crate::rules::RulesFile::load(file.map(Path::new))?;
+    }
     let app = Arc::new(App {
         gate: Gate::new(Arc::clone(&books), config.server.anonymous_requests_per_second),
         body_limits: body::Limits {
@@ -133,7 +170,11 @@ pub async fn start(
             timeout: Duration::from_millis(config.server.body_timeout_ms),
         },
         edge,
+        accounts,
         books,
+        lake_place,
+        lake: lake_handle,
+        dir: dir.clone(),
         rollup,
         progress: Arc::clone(pipeline.progress()),
         log_health: {
@@ -143,7 +184,12 @@ pub async fn start(
         stopping: tokio::sync::watch::Sender::new(false),
         config,
     });
-    let tasks = vec![tokio::spawn(drain(Arc::clone(&app))), tokio::spawn(tidy(Arc::clone(&app)))];
+    crate::beat::tell_rules(&app).await.context("rules")?;
+    let tasks = vec![
+        tokio::spawn(drain(Arc::clone(&app))),
+        tokio::spawn(tidy(Arc::clone(&app))),
+        tokio::spawn(crate::beat::run(Arc::clone(&app))),
+    ];
     Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
 
@@ -187,11 +233,32 @@ fn record_clock(dir: &DataDir, clock: &Clock) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-async fn open_books(config: &Config, dir: &DataDir) -> Result<Arc<dyn Books>> {
+/// Everyone who has something in the catalog.
+pub async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
+    let catalog = books.load_catalog().await.context("books: cannot load the catalog")?;
+    let tenants = catalog.campaigns.iter().map(|entry| entry.tenant).chain([TenantId::DEFAULT]);
+    Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+async fn open_books(
+    config: &Config,
+    dir: &DataDir,
+) -> Result<(Arc<dyn Books>, Arc<dyn Accounts>)> {
     let path = dir.books(config)?;
     let books =
         SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
-    Ok(Arc::new(books))
+    let books = Arc::new(books);
+    Ok((Arc::clone(&books) as _, books))
+}
+
+/// Where the configuration wants the lake.
+pub fn lake_place(config: &Config, dir: &DataDir) -> Result<LakePlace> {
+    let folder = match config.lake.url.strip_prefix("file:") {
+        Some(path) => dir.0.join(path.trim_start_matches("//")),
+        None if config.lake.url.is_empty() => dir.lake(),
+        None => bail!("lake.url = {:?}: must be \"\" or begin with file: or s3:", config.lake.url),
+    };
+    LakePlace::folder(&folder).with_context(|| format!("lake: {}", folder.display()))
 }
 
 fn open_log(
@@ -375,16 +442,17 @@ fn edge(
     log: Arc<dyn EventLog>,
     incarnation: u32,
     scorer: Scorer,
+    spend: Spend,
 ) -> Result<Edge> {
-    let robots = Some(config.rules.robots_file.as_str()).filter(|file| !file.is_empty());
     let meters = Arc::new(Meters::default());
     Ok(Edge {
         clock,
         secrets: Secrets::load(&dir.secrets())?,
         catalog,
         minter: Minter::new(incarnation),
-        agents: Agents::load(robots.map(Path::new))?,
+        lists: ArcSwap::from_pointee(Lists::load(&config.rules)?),
         log,
+        spend,
         spool: Arc::new(Spool::new(config.click.spool_events_max, Arc::clone(&meters))),
         scorer,
         policy: policy(config),

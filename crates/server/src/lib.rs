@@ -6,6 +6,9 @@
 
 pub mod app;
 pub mod args;
+pub mod audit;
+pub mod beat;
+pub mod billing;
 pub mod catalog;
 pub mod catalog_load;
 pub mod clock;
@@ -15,4 +18,5 @@ pub mod edge;
 pub mod engines;
 pub mod http;
 pub mod mint;
+pub mod rules;
 pub mod secrets;

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod keys;
+mod ledger;
 mod once;
 mod terms;
 
@@ -16,12 +17,14 @@ use reckon_event::{Currency, TenantId, Timestamp, name_key};
 
 pub use catalog::*;
 pub use keys::*;
+pub use ledger::*;
 pub use once::*;
 pub use terms::*;
 
 use crate::books::{Books, Created, Page};
 use crate::catalog::{Ad, Advertiser, Campaign, Status, Targeting};
 use crate::error::{Error, ErrorKind};
+use crate::ledger::Accounts;
 
 /// Gives a name its 64-bit key.
 pub type NameKey = fn(&str) -> u64;
@@ -29,6 +32,9 @@ pub type NameKey = fn(&str) -> u64;
 /// One empty store, which can be opened any number of times.
 #[async_trait]
 pub trait Bench: Send + Sync {
+    /// The ledger of the same store, as another process would open it.
+    async fn accounts(&self) -> Arc<dyn Accounts>;
+
     /// Another client of the same store, as another process would be. `name_key` stands in for
     /// [`reckon_event::name_key`], so that two names can be made to collide.
     async fn open_with(&self, name_key: NameKey) -> Arc<dyn Books>;
@@ -66,6 +72,13 @@ macro_rules! books_conformance {
             an_unanswered_request_may_be_taken_over
             an_answer_is_kept_for_a_day
             of_racing_requests_one_is_fresh
+            a_day_is_frozen_once
+            an_entry_is_posted_once
+            a_batch_is_whole_or_not_at_all
+            a_closed_day_takes_adjustments_only
+            balances_are_the_sums_of_entries
+            racing_posts_leave_each_entry_once
+            a_profile_is_what_was_set_last
         }
     };
     ($bench:expr => $($promise:ident)+) => {

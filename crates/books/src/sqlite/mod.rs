@@ -13,11 +13,17 @@ mod entity;
 mod failure;
 mod key;
 mod lease;
+mod ledger;
+#[cfg(test)]
+mod ledger_tests;
 mod load;
+mod period;
+mod profile;
 mod replay;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod verify_ledger;
 
 use std::path::Path;
 use std::time::Duration;
@@ -123,8 +129,10 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
 
 /// The schema, step by step; a step that was released is never edited.
 fn migrator() -> Migrator {
-    let steps =
-        [(1, "books", include_str!("../../migrations/sqlite/0001_books.sql").into_sql_str())];
+    let steps = [
+        (1, "books", include_str!("../../migrations/sqlite/0001_books.sql").into_sql_str()),
+        (2, "ledger", include_str!("../../migrations/sqlite/0002_ledger.sql").into_sql_str()),
+    ];
     let migration = |(version, description, sql): (i64, &'static str, _)| {
         Migration::new(version, description.into(), MigrationType::Simple, sql, false)
     };

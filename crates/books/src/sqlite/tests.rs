@@ -17,6 +17,7 @@ use crate::books::{Ads, Advertisers, Books, Campaigns, Created, Leases};
 use crate::catalog::{Ad, Advertiser, Campaign, CampaignPatch, Status};
 use crate::conformance::{Bench, NameKey};
 use crate::error::ErrorKind;
+use crate::ledger::Accounts;
 
 const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -56,6 +57,10 @@ impl Folder {
 impl Bench for Folder {
     async fn open_with(&self, name_key: NameKey) -> Arc<dyn Books> {
         Arc::new(SqliteBooks::open_with(&self.file(), name_key).await.expect("the books open"))
+    }
+
+    async fn accounts(&self) -> Arc<dyn Accounts> {
+        Arc::new(self.open().await)
     }
 }
 

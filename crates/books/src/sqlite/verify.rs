@@ -9,12 +9,12 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use super::failure::opening_failure;
 use super::key::read_tenant_id;
 use super::load::{self, ROWS_PER_PAGE};
-use super::{BUSY_TIMEOUT, NameKey, SqliteBooks, entity::Entity, key_to_column};
+use super::{BUSY_TIMEOUT, NameKey, SqliteBooks, entity::Entity, key_to_column, verify_ledger};
 use crate::catalog::{Ad, Advertiser, Campaign};
 use crate::error::Error;
 
 /// The most findings that are kept; one is enough to act.
-const FINDINGS_MAX: usize = 100;
+pub(super) const FINDINGS_MAX: usize = 100;
 
 /// What is wrong with a campaign's history, as a query that answers (tenant, campaign) of each wrong
 /// one, and what it means.
@@ -45,7 +45,7 @@ const HISTORY_RULES: [(&str, &str); 3] = [
 /// What the check of the books found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
-    /// Rows of the catalog compared with what they must be.
+    /// Rows of the catalog and the ledger compared with what they must be.
     pub rows_checked: u64,
     /// Each a sentence that names the place; the first 100.
     pub findings: Vec<String>,
@@ -57,7 +57,7 @@ impl Verification {
         self.findings.is_empty()
     }
 
-    fn find(&mut self, finding: String) {
+    pub(super) fn find(&mut self, finding: String) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         }
@@ -91,6 +91,7 @@ pub(super) async fn verify_with(path: &Path, name_key: NameKey) -> Result<Verifi
     check_rows::<Campaign>(&mut connection, name_key, &mut found).await?;
     check_rows::<Ad>(&mut connection, name_key, &mut found).await?;
     check_histories(&mut connection, &mut found).await?;
+    verify_ledger::check(&mut connection, &mut found).await?;
     connection.close().await?;
     Ok(found)
 }

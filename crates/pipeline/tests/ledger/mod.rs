@@ -20,6 +20,7 @@ pub struct Book {
     pub verdicts: BTreeMap<Position, Option<Verdict>>,
     pub lines: BTreeMap<Line, Sum>,
     pub again: u64,
+    pub revisions: u64,
 }
 
 impl Book {
@@ -42,6 +43,14 @@ impl Book {
             let before = self.verdicts.insert(*position, *verdict);
             assert_eq!(before, None, "{position:?} was counted twice");
         }
+        for revision in counted.revisions {
+            // Who is fed from a checkpoint on has not seen all that is revised.
+            if let Some(verdict) = self.verdicts.get_mut(&revision.position) {
+                assert_eq!(*verdict, Some(revision.cell.verdict), "{revision:?}");
+                *verdict = Some(revision.verdict);
+                self.revisions += 1;
+            }
+        }
         for (cell, measure) in &counted.deltas.cells {
             self.add(cell, measure);
         }
@@ -52,8 +61,11 @@ impl Book {
         let minute = cell.second.div_euclid(60);
         let line = Line { ad_key: cell.ad, minute, kind: cell.kind, verdict: cell.verdict };
         let sum = self.lines.entry(line).or_default();
-        sum.count += measure.count as u64;
+        sum.count = sum.count.wrapping_add_signed(measure.count);
         sum.spend += measure.spend;
+        if *sum == Sum::default() {
+            self.lines.remove(&line);
+        }
     }
 }
 
@@ -68,6 +80,10 @@ fn digest_of(epoch: &Epoch, counted: &Counted<'_>) -> u64 {
         counted.deltas.cells.iter().map(|(cell, sum)| (cell, sum.count, sum.spend)).collect();
     cells.sort();
     cells.hash(&mut hasher);
+    for revision in counted.revisions {
+        (revision.position, revision.verdict, revision.rules_version).hash(&mut hasher);
+    }
+    counted.watermark.hash(&mut hasher);
     hasher.finish()
 }
 

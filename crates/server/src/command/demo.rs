@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use reckon_disk::{RealDisk, TempDir};
 use reckon_market::Options;
-use reckon_pipeline::Reached;
+use reckon_pipeline::Unjudged;
 use tokio::runtime::Handle;
 
 use super::serve::{Listening, stop_signal};
@@ -28,6 +28,7 @@ use super::simulate::{self, Settings, Simulation};
 use super::{load_config, runtime};
 use crate::app::App;
 use crate::args::Demo;
+use crate::beat;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engines::{self, DataDir, System};
@@ -36,8 +37,9 @@ use crate::engines::{self, DataDir, System};
 const SECONDS: u64 = 60;
 /// A day of the market's, in seconds.
 const DAY_SECONDS: u64 = 86_400;
-/// Longest that counting may take to catch up with the log.
-const CATCH_UP: Duration = Duration::from_secs(60);
+/// How often it is looked whether the last minutes of the market are closed, and how long between.
+const SETTLE_LOOKS_MAX: u32 = 300;
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// Longest that a redirect waits for the disk: an answer without an acknowledgement proves nothing.
 const REDIRECT_WAIT_MS: u64 = 30_000;
 
@@ -126,7 +128,7 @@ impl House {
         };
         let simulation = Arc::new(Simulation::prepare(&settings).await?);
         live::show(&self.app, &simulation, &self.crowd, seconds).await?;
-        self.catch_up().await?;
+        self.settle().await?;
         let app = Arc::clone(&self.app);
         let by_log = tokio::task::spawn_blocking(move || proof::by_log(&app)).await;
         let by_log = by_log.context("the proof")??;
@@ -134,16 +136,14 @@ impl House {
         Ok(by_log && by_market)
     }
 
-    async fn catch_up(&self) -> Result<()> {
-        let app = Arc::clone(&self.app);
-        let reached = tokio::task::spawn_blocking(move || {
-            let log = app.log();
-            let cut: Vec<u64> = (0..log.partitions()).map(|lane| log.range(lane).end).collect();
-            app.progress.wait_until(&cut, CATCH_UP)
-        });
-        match reached.await.context("waiting")? {
-            Reached::Yes => Ok(()),
-            other => bail!("counting did not catch up with the log: {other:?}"),
+    /// Waits until everything is counted and every minute is closed and judged.
+    async fn settle(&self) -> Result<()> {
+        for _ in 0..SETTLE_LOOKS_MAX {
+            if beat::settle(&self.app).await?.unjudged == Unjudged::default() {
+                return Ok(());
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
         }
+        bail!("the last minutes did not close")
     }
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each. Data goes to stdout, everything else to stderr.
 
 pub mod bench;
+pub mod books;
 pub mod client;
 pub mod demo;
 pub mod replay;
@@ -24,6 +25,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             simulate::run(&simulate, std::env::var("RECKON_API_KEY").ok())
         }
         Command::Verify(verify) => verify::run(&verify),
+        Command::Reconcile(asked) => books::reconcile(&asked),
+        Command::Close(asked) => books::close(&asked),
+        Command::Invoice(asked) => books::invoice(&asked),
+        Command::Explain(asked) => books::explain(&asked),
+        Command::Sql(asked) => books::sql(&asked),
         Command::Replay(replay) => replay::run(&replay, std::env::var("RECKON_API_KEY").ok()),
         Command::Bench(bench) => match bench.what {
             BenchWhat::Click(load) => bench::click(&load, std::env::var("RECKON_API_KEY").ok()),

@@ -8,6 +8,7 @@
 //! The market's time is the server's. On a scaled clock a day of it fits in a minute; on the wall's a
 //! run of a minute is a minute of the market, and hours of drift and launches are not reached.
 
+pub mod behaviour;
 pub mod compare;
 mod lines;
 pub mod report;
@@ -32,6 +33,7 @@ use reckon_market::{Curve, Judgement, Market, Options, Rules, Trouble, Troubles}
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::behaviour::ServerRules;
 use self::compare::{Comparison, Figures, Width};
 use self::shop::WriteKey;
 use self::time::ServerTime;
@@ -127,7 +129,7 @@ async fn simulate(settings: &Settings, truth_file: Option<&Path>) -> Result<Exit
     simulation.run(&|visits| bar.set_position(visits)).await?;
     bar.finish_and_clear();
     let comparison = simulation.settle().await?;
-    let truth = simulation.traffic.truth.lock().clone();
+    let truth = simulation.truth();
     if let Some(file) = &mut truth_file {
         let json = report::json(&simulation.traffic, &truth, settings.visits_per_second);
         file.write_all(format!("{json:#}\n").as_bytes()).context("--truth")?;
@@ -157,6 +159,7 @@ pub struct Simulation {
     visits_per_second: f64,
     duration: Duration,
     before: Figures,
+    rules: ServerRules,
 }
 
 impl Simulation {
@@ -174,6 +177,7 @@ impl Simulation {
         let span_us = micros * time.factor();
         let far = (start.floor(Timestamp::HOUR), start.plus(Timestamp::DAY));
         let before = compare::ask(&mut client, &market, far, Width::Minute).await?;
+        let rules = ServerRules::ask(&mut client).await?;
         let traffic = Traffic {
             market,
             curve: Curve::new(start, span_us),
@@ -192,7 +196,19 @@ impl Simulation {
             visits_per_second: settings.visits_per_second,
             duration: settings.duration,
             before,
+            rules,
         })
+    }
+
+    /// What truly happened, and what the server's behavioural rules make of it by now. Without the
+    /// server's word on receive times it is not known in which minute a click was; then it is left out.
+    pub fn truth(&self) -> Truth {
+        let truth = self.traffic.truth.lock().clone();
+        if self.traffic.time.is_told() {
+            truth.judged(&self.rules, self.traffic.time.now())
+        } else {
+            truth
+        }
     }
 
     /// How many visits will come, within the chance of their arrival.
@@ -249,18 +265,17 @@ impl Simulation {
 
     /// Compares the server's figures, as they are now, with what happened.
     pub async fn compare(&self, width: Width) -> Result<Comparison> {
-        let Traffic { market, curve, time, truth, .. } = &*self.traffic;
+        let Traffic { market, curve, time, .. } = &*self.traffic;
         let span = (curve.start.floor(Timestamp::HOUR), time.now().plus(Timestamp::DAY));
         let mut client = self.client.lock().await;
         let counted = compare::ask(&mut client, market, span, width).await?;
         let added = compare::since(&counted, &compare::widen(&self.before, width));
-        let (expected, near_border) = {
-            let truth = truth.lock();
-            (compare::expected(market, &truth.counts, width), truth.near_border)
-        };
+        let truth = self.truth();
+        let expected = compare::expected(market, &truth.counts, width);
+        let added = if time.is_told() { added } else { compare::without_behaviour(&added) };
         // Without the server's word an event may lie in either of two hours: then only their sum is
         // known.
-        Ok(match near_border {
+        Ok(match truth.near_border {
             0 => Comparison::of(&added, &expected),
             _ => Comparison::of(&compare::over_time(&added), &compare::over_time(&expected)),
         })

@@ -11,6 +11,7 @@ use reckon_disk::RealDisk;
 
 use super::{load_config, runtime};
 use crate::args::Verify;
+use crate::config::Config;
 use crate::engines::{self, DataDir};
 
 /// What one part was found to be.
@@ -35,6 +36,7 @@ pub fn run(arguments: &Verify) -> Result<ExitCode> {
         rollup(&dir)?,
         features(&dir)?,
         learner(&dir)?,
+        lake(&config, &dir)?,
         runtime(1)?.block_on(check_books(&books))?,
     ];
     let mut damaged = false;
@@ -102,6 +104,17 @@ fn learner(dir: &DataDir) -> Result<Finding> {
         part: "learner",
         looked_at: format!("{} rows learned, up to epoch {}", report.rows, report.epoch),
         damages: report.damage.into_iter().collect(),
+    })
+}
+
+fn lake(config: &Config, dir: &DataDir) -> Result<Finding> {
+    let place = engines::lake_place(config, dir)?;
+    let verified = reckon_lake::verify(&place).context("lake")?;
+    let damages = verified.damage.iter().map(|damage| format!("{}: {}", damage.path, damage.what));
+    Ok(Finding {
+        part: "lake",
+        looked_at: format!("{} rows in {} files", verified.rows, verified.files),
+        damages: damages.collect(),
     })
 }
 

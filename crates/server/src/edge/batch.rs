@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::incoming::{Checked, Event};
 use super::judge::{of_token_error, protocol_reason, slot_of};
-use super::{Edge, Source, Visitor, device_of};
+use super::{Edge, Lists, Source, Visitor, device_of};
 
 /// Who sends a batch.
 #[derive(Clone, Debug)]
@@ -257,10 +257,11 @@ fn record_of<'a>(
     let agent_key = if sender.agent.is_empty() { 0 } else { name_key(sender.agent) };
     let ip_tag = super::click::tag_of(&edge.secrets.tags, sender);
     let slot = slot_of(user, &event.install_id, &event.event_id, ip_tag, agent_key);
+    let lists = edge.lists.load();
     let mut record = Record {
         tenant,
         source_class: SourceClass::Client,
-        lists_version: edge.agents.version,
+        lists_version: lists.version,
         rules_version: edge.policy.rules_version,
         happened,
         user,
@@ -296,13 +297,14 @@ fn record_of<'a>(
     if !event.event_id.is_empty() || event.seq.is_some() {
         record.payload_digest = digest(event);
     }
-    settle(edge, sender, trusted, token, &mut record);
+    settle(edge, &lists, sender, trusted, token, &mut record);
     record
 }
 
 /// Gives the record its ad, its price and its outcome.
 fn settle(
     edge: &Edge,
+    lists: &Lists,
     sender: &Visitor<'_>,
     trusted: bool,
     token: Brought,
@@ -332,7 +334,7 @@ fn settle(
     };
     let of_item = record.ad_id.is_empty() && !record.item_id.is_empty();
     let clicked = claims.as_ref().filter(|_| record.kind == Kind::Click);
-    let reason = || protocol_reason(sender, clicked, &edge.agents, &edge.policy.thresholds);
+    let reason = || protocol_reason(sender, clicked, lists, &edge.policy.thresholds);
     record.outcome = match (claims.is_some(), record.ad_key == 0 && !of_item) {
         (false, true) => Verdict::UnknownAd,
         (false, _) if !trusted && !edge.policy.unsigned_counts => Verdict::Unsigned,

@@ -9,7 +9,7 @@ use reckon_event::{
 };
 
 use super::judge::{of_token_error, protocol_reason, slot_of};
-use super::{Edge, Query, Source, Visitor, device_of};
+use super::{Edge, Lists, Query, Source, Visitor, device_of};
 use crate::catalog::Ad;
 use crate::mint::click_id;
 
@@ -86,12 +86,13 @@ fn record_of<'a>(
     let agent_key = if visitor.agent.is_empty() { 0 } else { name_key(visitor.agent) };
     let ip_tag = tag_of(&edge.secrets.tags, visitor);
     let slot = slot_of(reckon_event::Pseudonym::NONE, "", "", ip_tag, agent_key);
-    let (outcome, facts) = judge(edge, kind, visitor, opened);
+    let lists = edge.lists.load();
+    let (outcome, facts) = judge(edge, &lists, kind, visitor, opened);
     let mut record = Record {
         tenant: edge.open_tenant(),
         outcome,
         facts,
-        lists_version: edge.agents.version,
+        lists_version: lists.version,
         rules_version: edge.policy.rules_version,
         ip: visitor.address.map(truncate_ip),
         ip_tag,
@@ -132,7 +133,13 @@ fn price_by_books(edge: &Edge, ad: &Ad, record: &mut Record<'_>) {
 
 /// Forged and expired tokens first, then ads nobody registered, then the missing token; what is left
 /// has the protocol's reasons against it, or passes.
-fn judge(edge: &Edge, kind: Kind, visitor: &Visitor<'_>, opened: &Opened) -> (Verdict, Facts) {
+fn judge(
+    edge: &Edge,
+    lists: &Lists,
+    kind: Kind,
+    visitor: &Visitor<'_>,
+    opened: &Opened,
+) -> (Verdict, Facts) {
     if let Some(error) = opened.error {
         return of_token_error(error);
     }
@@ -148,7 +155,7 @@ fn judge(edge: &Edge, kind: Kind, visitor: &Visitor<'_>, opened: &Opened) -> (Ve
     }
     // An ad is shown as soon as it is served; only its click can come too fast.
     let clicked = opened.claims.as_ref().filter(|_| kind == Kind::Click);
-    match protocol_reason(visitor, clicked, &edge.agents, &edge.policy.thresholds) {
+    match protocol_reason(visitor, clicked, lists, &edge.policy.thresholds) {
         Some(reason) => (Verdict::Invalid(reason), facts),
         None if opened.claims.is_none() => (Verdict::Unsigned, facts),
         None => (Verdict::Counted, facts),

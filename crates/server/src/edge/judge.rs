@@ -6,7 +6,7 @@ use reckon_event::{
     Claims, Fact, Facts, Pseudonym, Reason, Slot, Timestamp, TokenError, Verdict, name_key,
 };
 
-use super::Agents;
+use super::Lists;
 
 /// Who asks, as the connection and its headers tell.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ pub const fn of_token_error(error: TokenError) -> (Verdict, Facts) {
 pub fn protocol_reason(
     visitor: &Visitor<'_>,
     claims: Option<&Claims>,
-    agents: &Agents,
+    lists: &Lists,
     thresholds: &Thresholds,
 ) -> Option<Reason> {
     if !visitor.is_get {
@@ -82,8 +82,11 @@ pub fn protocol_reason(
     if visitor.is_prefetch {
         return Some(Reason::Prefetch);
     }
-    if agents.is_robot(visitor.agent) {
+    if lists.agents.is_robot(visitor.agent) {
         return Some(Reason::DeclaredRobot);
+    }
+    if visitor.address.is_some_and(|address| lists.networks.has(address)) {
+        return Some(Reason::DataCentre);
     }
     let too_fast = claims
         .is_some_and(|claims| visitor.received.since(claims.issued_at) < thresholds.too_fast_us);
@@ -113,6 +116,7 @@ pub fn slot_of(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Agents, Networks};
     use super::*;
 
     fn visitor(agent: &str) -> Visitor<'_> {
@@ -128,9 +132,11 @@ mod tests {
     #[test]
     fn the_first_reason_in_order_is_given() {
         let agents = Agents::load(None).expect("the built-in list");
+        let (networks, _) = Networks::read("192.0.2.0/24".as_bytes()).expect("a range");
+        let lists = Lists { agents, networks, version: 1 };
         let thresholds =
             Thresholds { too_fast_us: 300_000, token_age_us_max: 1, token_age_batch_us_max: 2 };
-        let reason = |visitor: &Visitor<'_>| protocol_reason(visitor, None, &agents, &thresholds);
+        let reason = |visitor: &Visitor<'_>| protocol_reason(visitor, None, &lists, &thresholds);
         let person = visitor("Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0");
         assert_eq!(reason(&person), None);
         assert_eq!(
@@ -142,6 +148,9 @@ mod tests {
             Some(Reason::Prefetch)
         );
         assert_eq!(reason(&visitor("curl/8")), Some(Reason::DeclaredRobot));
+        let address = "192.0.2.77".parse().ok();
+        assert_eq!(reason(&Visitor { address, ..person }), Some(Reason::DataCentre));
+        assert_eq!(reason(&Visitor { address, ..visitor("curl/8") }), Some(Reason::DeclaredRobot));
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod batch;
 mod click;
 mod incoming;
 mod judge;
+mod lists;
+mod networks;
 mod query;
 mod serve;
 mod spool;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use reckon_billing::Spend;
 use reckon_event::{Record, TenantId};
 use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
 
@@ -25,6 +29,8 @@ pub use batch::{Authority, BatchAnswer, BatchError, Rejected, ingest};
 pub use click::{Landing, Redirect, click, pixel};
 pub use incoming::{Consent, Text};
 pub use judge::{Source, Thresholds, Visitor};
+pub use lists::{Changed, Lists};
+pub use networks::Networks;
 pub use query::{Query, parameter};
 pub use serve::{
     Asker, CANDIDATES_MAX, Offer, Scored, Scorer, ServedAd, eligible, offer, score, serve,
@@ -80,8 +86,10 @@ pub struct Edge {
     pub catalog: Arc<Catalog>,
     /// Mints ids.
     pub minter: Minter,
-    /// Knows robots.
-    pub agents: Agents,
+    /// Know robots and data centres; swapped when their files change.
+    pub lists: ArcSwap<Lists>,
+    /// What campaigns have spent today.
+    pub spend: Spend,
     /// Where events become durable.
     pub log: Arc<dyn EventLog>,
     /// Where clicks wait for a broken log.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rand::Rng;
+use reckon_billing::CampaignKey;
 use reckon_event::{
     Claims, Kind, Pseudonym, Record, Slot, Stream, TenantId, Timestamp, Token, prediction_id,
 };
@@ -320,8 +321,14 @@ fn expiry(edge: &Edge, now: Timestamp) -> Timestamp {
     now.plus(edge.policy.expiry_us)
 }
 
-/// The ads that may be shown to an audience, at most [`CANDIDATES_MAX`] of them, another stretch of a
+/// The ads that may be shown to an audience and whose campaigns have budget left, at most [`CANDIDATES_MAX`] of them, another stretch of a
 /// longer catalog each time.
 pub fn eligible(edge: &Edge, tenant: TenantId, audience: Audience<'_>) -> Vec<Offer> {
-    edge.catalog.rotate(tenant, audience, CANDIDATES_MAX)
+    let now = edge.clock.now();
+    let has_budget = |campaign: &Campaign| {
+        let (campaign_key, currency) = (campaign.key, campaign.currency);
+        let key = CampaignKey { tenant, campaign: campaign_key, currency };
+        !edge.spend.is_exhausted(&key, campaign.daily_budget, now)
+    };
+    edge.catalog.rotate(tenant, audience, has_budget, CANDIDATES_MAX)
 }

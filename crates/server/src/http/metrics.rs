@@ -24,7 +24,7 @@ use reckon_event::TenantId;
 use reckon_rollup::{Answer, Error, Granularity};
 use tokio::sync::Semaphore;
 
-use self::cut::{Finality, cut_of, watermark};
+use self::cut::{Finality, cut_of};
 use self::question::Asked;
 use self::render::{Form, Table};
 use super::Problem;
@@ -95,10 +95,7 @@ async fn answer(
     let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&turns.0).acquire_owned()).await;
     let turn = turn.map_err(|_| Problem::unavailable("too many questions at once; come back"))?;
     let turn = turn.expect("the semaphore is never closed");
-    let now = app.edge.clock.now();
     let before = app.progress.snapshot();
-    let log = app.log();
-    let ends: Vec<u64> = (0..log.partitions()).map(|partition| log.range(partition).end).collect();
     let dimensions = asked.query.group_by.clone();
     let has_buckets = asked.query.granularity != Granularity::Total;
     let is_limited = asked.query.limit.is_some();
@@ -111,13 +108,12 @@ async fn answer(
     let answer = answer.map_err(problem_of)?;
     check_rows(&answer, app.config.metrics.rows_max, is_limited)?;
     let times = &app.config.time;
-    let watermark = watermark(&before, &ends, now);
     let table = Table {
         tenant,
         cut: cut_of(answer.applied, &before, &app.progress.snapshot()),
         finality: Finality::at(
             answer.to,
-            watermark,
+            &before,
             times.server_lateness_s,
             times.client_lateness_s,
         ),

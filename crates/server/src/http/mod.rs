@@ -1,6 +1,8 @@
 //! The HTTP interface: doors, routes, and what every answer has in common.
 
+pub mod audit;
 pub mod auth;
+pub mod billing;
 pub mod body;
 pub mod catalog;
 pub mod console;
@@ -18,6 +20,7 @@ pub mod parameters;
 pub mod predict;
 pub mod problem;
 pub mod replay;
+pub mod rules;
 pub mod scrape;
 pub mod serve;
 
@@ -57,6 +60,9 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(keys::routes())
         .merge(metrics::routes())
         .merge(live::routes())
+        .merge(rules::routes())
+        .merge(billing::routes())
+        .merge(audit::routes())
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(console::routes())

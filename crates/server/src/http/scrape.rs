@@ -1,7 +1,7 @@
 //! `GET /metrics`: the state of the system for Prometheus (OpenMetrics text).
 //!
 //! Everything counted comes from one snapshot, so at every scrape
-//! `sum(reckon_records_total) = reckon_records_received_total`.
+//! `sum(reckon_records) = reckon_records_received_total`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -136,14 +136,14 @@ impl Page {
 
 fn records(page: &mut Page, snapshot: &Snapshot) {
     let totals = &snapshot.totals;
-    let family = Family::<Judged, Counter>::default();
+    let family = Family::<Judged, Gauge<f64, AtomicU64>>::default();
     for (kind, verdict, count) in totals.iter() {
         let labels = Judged { kind: kind.name(), verdict: verdict.name() };
-        family.get_or_create(&labels).inc_by(count);
+        family.get_or_create(&labels).set(count as f64);
     }
     page.registry.register("reckon_records", "Records by kind and verdict in force", family);
     let without = totals.redelivered + totals.skipped + totals.unknown;
-    let help = "Records counted; the sum of reckon_records_total";
+    let help = "Records counted; the sum of reckon_records";
     page.counter("records_received", help, totals.seen() - without);
     let help = "Second copies of one append, dropped before any verdict";
     page.counter("records_redelivered", help, totals.redelivered);
@@ -156,6 +156,12 @@ fn records(page: &mut Page, snapshot: &Snapshot) {
 fn counting(page: &mut Page, snapshot: &Snapshot) {
     page.counter("epochs", "Epochs counted since the log began", snapshot.epoch);
     page.gauge("checkpoint_epoch", "The epoch of the newest checkpoint", snapshot.checkpoint);
+    let help = "Verdicts that rules on closed minutes have changed";
+    page.counter("revisions", help, snapshot.revisions);
+    let help = "The version of the behavioural rules that the log was told last";
+    page.gauge("rules_version", help, snapshot.rules.version().into());
+    let help = "The receive time before which everything has been counted, in seconds since 1970";
+    page.gauge("watermark_seconds", help, snapshot.watermark.seconds().cast_unsigned());
     page.gauge("counter_generation", "The lease of the counter", snapshot.generation.into());
     page.gauge("counter_state_bytes", "What the counter remembers in memory", snapshot.state_bytes);
     page.counter("pipeline_retries", "Epochs given again to a subscriber", snapshot.retries);

@@ -19,11 +19,12 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("market", &["event"]),
     ("rollout", &["model", "books", "event", "disk"]),
     ("predict", &["rollout", "feature", "model", "books", "event"]),
+    ("billing", &["rollup", "books", "event", "disk"]),
     (
         "server",
         &[
-            "eventlog", "count", "rollup", "books", "pipeline", "model", "feature", "market",
-            "rollout", "predict", "event", "disk",
+            "eventlog", "count", "rollup", "books", "billing", "pipeline", "model", "feature",
+            "market", "rollout", "predict", "billing", "event", "disk",
         ],
     ),
 ];

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they compared")]
 
 mod bench;
+mod billed;
 mod catalog;
 mod clicks;
 mod console;
@@ -20,6 +21,7 @@ mod problems;
 mod process;
 mod replay;
 mod replay_predictions;
+mod rules;
 mod simulate;
 
 use std::time::{Duration, Instant};

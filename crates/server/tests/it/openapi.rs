@@ -382,6 +382,7 @@ async fn every_example_is_taken_and_answered_as_described() {
         "/v1/ads/top",
         "/v1/metrics",
         "/api/models/active",
+        "/v1/rules",
     ] {
         let answer = house.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");

@@ -18,10 +18,15 @@ pub struct Process {
 impl Process {
     /// Starts `reckon serve` and waits until it listens. The too-fast rule is off: tests click at once.
     pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &[("RECKON__RULES__ENABLED", "false")])
+    }
+
+    /// Starts it with settings from the environment.
+    pub fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_reckon"))
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--data"])
             .arg(data)
-            .env("RECKON__RULES__ENABLED", "false")
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reckon_disk::{RealDisk, TempDir};
-use reckon_event::Timestamp;
+use reckon_event::{Reason, Timestamp, Verdict};
 use reckon_market::{Drift, Options, Trouble, Troubles};
 use reckon_server::clock::Clock;
 use reckon_server::command::client::{Call, Client, Retry};
 use reckon_server::command::serve::Listening;
 use reckon_server::command::simulate::compare::Width;
-use reckon_server::command::simulate::{self, Settings, Simulation, report};
+use reckon_server::command::simulate::{self, Settings, Simulation, Truth, report};
 use reckon_server::config::Config;
 use reckon_server::engines::{self, DataDir, System};
 use serde_json::{Value, json};
@@ -24,6 +24,24 @@ use crate::harness::House;
 
 /// A day of the server's in 40 seconds of the wall's.
 const FACTOR: u32 = 2_160;
+
+/// So tight that each rule takes something within ten seconds of the wall's clock. A slow machine
+/// spreads a machine's clicks over many of the server's minutes.
+const RULES: &str = r#"
+version = 1
+[[rule]]
+reason = "double_click"
+within_ms = 60000
+[[rule]]
+reason = "rapid_ip"
+most = 8
+[[rule]]
+reason = "rapid_ip_agent"
+most = 5
+[[rule]]
+reason = "rapid_user"
+most = 3
+"#;
 
 /// A whole server with a socket, on a scaled clock.
 struct Running {
@@ -35,16 +53,21 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
+        let dir = TempDir::new("simulate");
+        let rules = dir.path().join("rules.toml");
+        std::fs::write(&rules, RULES).expect("a folder of our own");
         // A redirect waits for a slow disk as long as it takes: an answer without an acknowledgement
         // would be an uncertain record.
-        let settings =
-            [("SERVER__CLIENT_IP_HEADER", "x-forwarded-for"), ("CLICK__WAIT_MS_MAX", "60000")];
+        let settings = [
+            ("SERVER__CLIENT_IP_HEADER", "x-forwarded-for"),
+            ("CLICK__WAIT_MS_MAX", "60000"),
+            ("RULES__FILE", rules.to_str().expect("a plain path")),
+        ];
         let settings = [("SERVER__LISTEN", "127.0.0.1:0"), ("SERVER__ADMIN_LISTEN", "")]
             .into_iter()
             .chain(settings)
             .map(|(key, value)| (format!("RECKON__{key}"), value.to_owned()));
         let config = Config::load(None, settings).expect("good settings");
-        let dir = TempDir::new("simulate");
         let data = DataDir(dir.path().to_owned());
         let clock = Arc::new(Clock::new(FACTOR));
         let system =
@@ -151,7 +174,7 @@ async fn the_figures_are_what_truly_happened() {
     let simulation = Simulation::prepare(&settings).await.expect("the market opens");
     simulation.run(&|_| {}).await.expect("the run ends");
     let comparison = simulation.settle().await.expect("the server answers");
-    let truth = simulation.traffic.truth.lock().clone();
+    let truth = simulation.truth();
     let file = report::json(&simulation.traffic, &truth, settings.visits_per_second);
     assert_eq!(file["first_failure"], Value::Null, "a healthy server answers well");
     assert_eq!((&file["uncertain"], &file["near_border"]), (&json!(0), &json!(0)));
@@ -172,6 +195,7 @@ async fn the_figures_are_what_truly_happened() {
     );
 
     all_troubles_came(&file);
+    rules_took_clicks(&truth);
     late_phones_are_in_their_minute(&file, &counted(&mut client, "1m").await);
     spend_is_the_price_of_what_counts(&file, &mut client).await;
     marked_records_are_a_part_of_all(&file);
@@ -189,6 +213,14 @@ fn all_troubles_came(file: &Value) {
         println!("{name:<16}{times:>6} times");
         assert!(times.as_u64() > Some(0), "{name} never came");
     }
+}
+
+/// A person shares no address with another, so a click that a rule by address took is a machine's.
+fn rules_took_clicks(truth: &Truth) {
+    println!("taken by rules: {:?}", truth.taken);
+    let of = |reason| truth.taken.get(&Verdict::Invalid(reason)).copied().unwrap_or(0);
+    let rapid = [Reason::RapidUser, Reason::RapidIp, Reason::RapidIpAgent].map(of);
+    assert!(rapid.into_iter().sum::<u64>() > 20, "machines were not found");
 }
 
 fn late_phones_are_in_their_minute(file: &Value, by_minute: &Lines) {
@@ -234,7 +266,7 @@ fn marked_records_are_a_part_of_all(file: &Value) {
             .as_array()
             .expect("cells")
             .iter()
-            .any(|cell| { cell["kind"] == "click" && cell["verdict"] == "counted" })
+            .any(|cell| cell["verdict"].as_str().is_some_and(|name| name.starts_with("rapid_")))
     );
 }
 
@@ -246,7 +278,7 @@ async fn a_market_may_come_again() {
         let simulation = Simulation::prepare(&settings).await.expect("the market opens");
         simulation.run(&|_| {}).await.expect("the run ends");
         let comparison = simulation.settle().await.expect("the server answers");
-        let truth = simulation.traffic.truth.lock().clone();
+        let truth = simulation.truth();
         assert!(comparison.holds(), "run {run}: {comparison:?}");
         assert_eq!((truth.uncertain, truth.first_failure), (0, None));
         assert!(truth.counts.records() > 100, "{} records", truth.counts.records());

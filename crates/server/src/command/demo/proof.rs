@@ -28,7 +28,10 @@ type Lines = BTreeMap<Line, (i64, Micros)>;
 /// Records = sum of verdicts; rollup = recount.
 pub fn by_log(app: &App) -> Result<bool> {
     let policy = engines::count_policy(&app.config);
-    let naive = recount(app.log(), None, &policy).context("recounting the log")?;
+    let counted = app.progress.snapshot();
+    let cut = Some(counted.position.as_slice());
+    let mut naive = recount(app.log(), cut, &policy).context("recounting the log")?;
+    naive.settle(counted.watermark);
     let lines = lines_of_recount(&naive);
     let rollup = lines_of_rollup(&*app.rollup)?;
     println!();
@@ -42,7 +45,7 @@ pub fn by_log(app: &App) -> Result<bool> {
 /// What was answered = what happened; and what the model has learned.
 pub async fn by_market(simulation: &Simulation) -> Result<bool> {
     let comparison = simulation.settle().await?;
-    let truth = simulation.traffic.truth.lock().clone();
+    let truth = simulation.truth();
     let out = &mut io::stdout();
     let counted = report::verdict(&simulation.traffic, &truth, &comparison, out)?;
     writeln!(out, "\nlearning: log loss of what was served, against the true probabilities")?;
@@ -98,11 +101,10 @@ fn print_verdicts(naive: &Recount) {
 
 fn prove_sum(app: &App) -> bool {
     let log = app.log();
-    let records: u64 = (0..log.partitions())
-        .map(|lane| log.range(lane))
-        .map(|range| range.end - range.start)
-        .sum();
-    let totals = app.progress.snapshot().totals.clone();
+    let counted = app.progress.snapshot();
+    let lanes = (0..log.partitions()).zip(&counted.position);
+    let records: u64 = lanes.map(|(lane, &end)| end - log.range(lane).start).sum();
+    let totals = counted.totals.clone();
     let verdicts: u64 = totals.iter().map(|(.., count)| count).sum();
     let rest = totals.redelivered + totals.skipped + totals.unknown;
     let holds = records == verdicts + rest;

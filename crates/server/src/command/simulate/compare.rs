@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use reckon_event::{Kind, Timestamp, Verdict};
+use reckon_event::{Kind, Reason, Timestamp, Verdict};
 use reckon_market::{Counts, Market};
 use serde_json::Value;
 
@@ -123,6 +123,22 @@ pub fn since(after: &Figures, before: &Figures) -> Figures {
     }
     added.retain(|_, count| *count != 0);
     added
+}
+
+/// Figures in which clicks that behavioural rules have taken stand where they were counted before.
+pub fn without_behaviour(figures: &Figures) -> Figures {
+    let behavioural =
+        [Reason::DoubleClick, Reason::RapidUser, Reason::RapidIp, Reason::RapidIpAgent];
+    let names = behavioural.map(|reason| Verdict::Invalid(reason).name());
+    let mut before = Figures::new();
+    for (figure, count) in figures {
+        let mut figure = figure.clone();
+        if names.contains(&figure.verdict.as_str()) {
+            figure.verdict = Verdict::Counted.name().to_owned();
+        }
+        *before.entry(figure).or_default() += count;
+    }
+    before
 }
 
 /// Figures by minute in wider buckets.

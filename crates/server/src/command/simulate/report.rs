@@ -206,6 +206,9 @@ pub fn table(truth: &Truth, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "{:<24}{count:>9}", format!("  click {}", verdict.name()))?;
         }
     }
+    for (verdict, count) in &truth.taken {
+        writeln!(out, "{:<24}{count:>9}", format!("  by rules: {}", verdict.name()))?;
+    }
     writeln!(out, "troubles")?;
     for trouble in Trouble::ALL {
         writeln!(out, "{:<24}{:>9}", format!("  {}", trouble.name()), truth.occurrences(trouble))?;

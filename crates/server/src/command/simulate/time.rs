@@ -133,6 +133,11 @@ impl ServerTime {
         self.own.now()
     }
 
+    /// True where the server tells when it received a request.
+    pub const fn is_told(&self) -> bool {
+        self.scaled.is_some()
+    }
+
     /// How many times as fast as the wall's clock it runs; 1 for the wall's.
     pub fn factor(&self) -> i64 {
         self.scaled.as_ref().map_or(1, |scaled| scaled.lock().factor)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
-use reckon_event::Timestamp;
+use reckon_event::{Kind, SourceClass, Timestamp, Verdict, name_key};
 use reckon_market::{
     Act, Curve, Door, Market, Placed, REGIONS, Reaction, Rules, Served, Step, Trouble, Upload,
     Used, Visit, Visitor,
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::behaviour::{Clicked, address_key};
 use super::requests;
 use super::shop::WriteKey;
 use super::time::{Received, ServerTime};
@@ -313,6 +314,18 @@ impl Traffic {
         let mut truth = self.truth.lock();
         truth.near_border += u64::from(happened.is_near_border());
         truth.note(noted, &marks);
+        if let (Some(ad), Kind::Click, Verdict::Counted) = (ad, kind, verdict) {
+            let class = if door == Door::Open { SourceClass::Server } else { SourceClass::Client };
+            truth.clicks.push(Clicked {
+                ad,
+                happened: happened.time(),
+                class,
+                user: name_key(&shown.user_id),
+                address: address_key(&shown.visit.address().to_string(), received.time()),
+                agent: name_key(shown.visit.device.agent()),
+                marks,
+            });
+        }
     }
 
     /// Sends, reads when it was received, and notes how long after its due time it was answered.

@@ -1,10 +1,13 @@
 //! What truly happened, gathered while it happens.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use reckon_event::{Kind, Timestamp, Verdict};
 use reckon_market::{Cell, Counts, Judgement, Trouble};
+
+use super::behaviour::Clicked;
 
 /// What is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,10 @@ pub struct Truth {
     pub counts: Counts,
     /// Subsets of them, by [`Mark`].
     pub marked: [Counts; Mark::ALL.len()],
+    /// The clicks among them that the first two steps let count, in the order they were received.
+    pub clicks: Vec<Clicked>,
+    /// Clicks that behavioural rules have taken; see [`Truth::judged`].
+    pub taken: BTreeMap<Verdict, u64>,
     /// How often each trouble came, by [`Trouble`].
     pub troubles: [u64; Trouble::ALL.len()],
     /// What was shown and predicted.
@@ -107,6 +114,8 @@ impl Truth {
         Truth {
             counts: Counts::default(),
             marked: Default::default(),
+            clicks: Vec::new(),
+            taken: BTreeMap::new(),
             troubles: [0; Trouble::ALL.len()],
             judgement,
             visit_count: 0,

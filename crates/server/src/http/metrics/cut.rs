@@ -3,7 +3,7 @@
 use std::fmt;
 
 use reckon_event::Timestamp;
-use reckon_pipeline::Snapshot;
+use reckon_pipeline::{Snapshot, Unjudged};
 
 /// Positions of the log, by partition: everything below them has been counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,13 +32,18 @@ pub enum Finality {
 }
 
 impl Finality {
-    /// Of figures up to `to`; latenesses in seconds.
-    pub fn at(to: Timestamp, watermark: Timestamp, server_s: i64, client_s: i64) -> Self {
-        let is_past = |lateness: i64| to.plus(lateness * Timestamp::SECOND) <= watermark;
-        match (is_past(server_s), is_past(client_s)) {
-            (_, true) => Finality::All,
+    /// Of figures up to `to`, as of a moment of counting: the watermark is past their lateness, in
+    /// seconds, and rules have judged all there is.
+    pub fn at(to: Timestamp, counted: &Snapshot, server_s: i64, client_s: i64) -> Self {
+        let is_past = |lateness: i64, unjudged: Option<Timestamp>| {
+            let is_judged = unjudged.is_none_or(|from| from >= to);
+            is_judged && to.plus(lateness * Timestamp::SECOND) <= counted.watermark
+        };
+        let Unjudged { server, client } = counted.unjudged;
+        match (is_past(server_s, server), is_past(client_s, client)) {
+            (true, true) => Finality::All,
             (true, false) => Finality::Server,
-            (false, false) => Finality::No,
+            (false, _) => Finality::No,
         }
     }
 
@@ -69,8 +74,7 @@ pub fn watermark(snapshot: &Snapshot, log_end: &[u64], now: Timestamp) -> Timest
         if position >= *end {
             return now;
         }
-        let received = snapshot.received.get(partition).copied().flatten();
-        received.unwrap_or(Timestamp::MIN)
+        snapshot.received.get(partition).copied().unwrap_or_default()
     };
     log_end.iter().enumerate().map(of).min().unwrap_or(now)
 }
@@ -88,33 +92,43 @@ mod tests {
 
     const MINUTE: i64 = Timestamp::MINUTE;
 
-    fn snapshot(epoch: u64, position: &[u64], received: &[Option<i64>]) -> Snapshot {
+    fn snapshot(epoch: u64, position: &[u64], received: &[i64]) -> Snapshot {
         Snapshot {
             epoch,
             position: position.to_vec(),
-            received: received.iter().map(|time| time.map(Timestamp)).collect(),
+            received: received.iter().map(|&time| Timestamp(time)).collect(),
             ..Snapshot::default()
         }
     }
 
     #[test]
     fn figures_become_final_in_two_steps() {
-        let at = |watermark| Finality::at(Timestamp(0), Timestamp(watermark), 60, 120);
+        let judged = |watermark, unjudged| {
+            let watermark = Timestamp(watermark);
+            let counted = Snapshot { watermark, unjudged, ..Snapshot::default() };
+            Finality::at(Timestamp(0), &counted, 60, 120)
+        };
+        let at = |watermark| judged(watermark, Unjudged::default());
         let steps = [at(MINUTE - 1), at(MINUTE), at(2 * MINUTE - 1), at(2 * MINUTE)];
         let expect = [Finality::No, Finality::Server, Finality::Server, Finality::All];
         assert_eq!(steps, expect);
+        let (before, after) = (Some(Timestamp(-MINUTE)), Some(Timestamp(0)));
+        let late = |server, client| judged(2 * MINUTE, Unjudged { server, client });
+        assert_eq!(late(before, None), Finality::No);
+        assert_eq!(late(after, before), Finality::Server);
+        assert_eq!(late(after, after), Finality::All);
     }
 
     #[test]
     fn who_is_behind_holds_the_watermark() {
         let now = Timestamp(1_000);
-        let of = |position: &[u64], received: &[Option<i64>]| {
+        let of = |position: &[u64], received: &[i64]| {
             watermark(&snapshot(1, position, received), &[10, 20], now)
         };
-        assert_eq!(of(&[10, 20], &[None, Some(7)]), now);
-        assert_eq!(of(&[10, 19], &[Some(3), Some(7)]), Timestamp(7));
-        assert_eq!(of(&[9, 19], &[Some(3), Some(7)]), Timestamp(3));
-        assert_eq!(of(&[10], &[Some(3)]), Timestamp::MIN);
+        assert_eq!(of(&[10, 20], &[0, 7]), now);
+        assert_eq!(of(&[10, 19], &[3, 7]), Timestamp(7));
+        assert_eq!(of(&[9, 19], &[3, 7]), Timestamp(3));
+        assert_eq!(of(&[10], &[3]), Timestamp::MIN);
     }
 
     #[test]

@@ -1,0 +1,11 @@
+//! Billing against a naive recount, with real books and a real rollup.
+
+mod accounts_that_fail;
+mod budgets_run_out;
+mod closes_are_cut_off;
+mod closes_are_refused;
+mod invoices_add_up;
+mod knowledge_comes_late;
+mod ledger_differs_from_recount;
+mod market;
+mod world;

@@ -1,0 +1,217 @@
+//! Recounts, and what is behind a figure: the lake held against the rollup while the server runs.
+//!
+//! ```text
+//! settle   every closed minute is judged, in the log's order
+//! figures  of the rollup, all of one epoch: the cut
+//! lake     a checkpoint brings the lake to the cut
+//! recount  by SQL, of events in closed minutes; compared figure by figure, and by checksums
+//! mend     derived panes that differ from the records are built again from them
+//! ```
+//!
+//! Every report is kept as a file, the last of them [`REPORTS_KEPT`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reckon_audit::{
+    AuditOptions, Auditor, Coverage, Explained, Figure, FigureKey, Horizons, RapidKey,
+    RecountRange, Report, Rule, RuleSet, rollup_figures,
+};
+use reckon_count::rules::{self, CLOSED_AFTER, Rules};
+use reckon_event::{TenantId, Timestamp, name_key};
+use reckon_pipeline::{Reached, Snapshot};
+
+use crate::app::App;
+use crate::{beat, engines};
+
+/// How often figures are read until they are of one epoch in which nothing is left to judge.
+const READS_MAX: u32 = 20;
+/// How long a checkpoint may take.
+const CHECKPOINT_MAX: Duration = Duration::from_secs(120);
+/// Reports that are kept.
+const REPORTS_KEPT: usize = 1_000;
+
+/// Figures of the rollup at one cut.
+struct Found {
+    cut: u64,
+    figures: BTreeMap<FigureKey, Figure>,
+    /// The first minute that rules have not judged.
+    judged_before: Timestamp,
+    rules: Arc<Rules>,
+}
+
+/// Recounts the events of `from..to` that lie in closed minutes, and compares.
+pub async fn reconcile(app: &Arc<App>, from: Timestamp, to: Timestamp) -> Result<Report> {
+    let tenants = engines::tenants(&*app.books).await?;
+    let found = settled(app, &tenants, from, to).await?;
+    let report = compare(app, &found, from, to.min(found.judged_before)).await?;
+    keep(app, &report).await?;
+    Ok(report)
+}
+
+/// Figures of one epoch in which every closed minute of the range is judged.
+async fn settled(
+    app: &Arc<App>,
+    tenants: &[TenantId],
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Found> {
+    for _ in 0..READS_MAX {
+        let before = beat::settle(app).await?;
+        let judged_before = judged_before(&before);
+        let to = to.min(judged_before);
+        if from >= to {
+            bail!("nothing of the range lies in closed minutes yet: these are before {judged_before}");
+        }
+        let (rollup, tenants) = (Arc::clone(&app.rollup), tenants.to_vec());
+        let read = move || {
+            let first = rollup.marks().applied;
+            let figures = rollup_figures(&*rollup, &tenants, from, to)?;
+            anyhow::Ok((first.filter(|_| rollup.marks().applied == first), figures))
+        };
+        let (cut, figures) = tokio::task::spawn_blocking(read).await??;
+        let after = app.progress.snapshot();
+        if cut == Some(after.epoch) && is_settled(&after, to) {
+            return Ok(Found { cut: after.epoch, figures, judged_before, rules: before.rules.clone() });
+        }
+    }
+    bail!("counting moves too fast to read figures of one epoch; try again")
+}
+
+/// The first minute that was not closed.
+fn judged_before(counted: &Snapshot) -> Timestamp {
+    counted.watermark.plus(-CLOSED_AFTER).floor(Timestamp::MINUTE)
+}
+
+fn is_settled(counted: &Snapshot, to: Timestamp) -> bool {
+    let is_judged = |from: Option<Timestamp>| from.is_none_or(|from| from >= to);
+    is_judged(counted.unjudged.server) && is_judged(counted.unjudged.client)
+}
+
+async fn compare(app: &Arc<App>, found: &Found, from: Timestamp, to: Timestamp) -> Result<Report> {
+    cover(app, found.cut).await?;
+    let range = RecountRange {
+        cut: found.cut,
+        from,
+        to,
+        received_from: None,
+        judged_before: Some(found.judged_before),
+    };
+    let lease = app.lake.lease();
+    let auditor = Auditor::open(&app.lake_place, options(app)).await?;
+    let sets: Vec<RuleSet> = found.rules.sets().iter().map(rule_set).collect();
+    let by = (&horizons(app), sets.as_slice());
+    let report =
+        auditor.reconcile(&app.lake_place, &range, by, &found.figures, Coverage::Metrics).await?;
+    drop(lease);
+    Ok(report)
+}
+
+/// Waits until the lake has an epoch.
+pub async fn cover(app: &Arc<App>, epoch: u64) -> Result<()> {
+    if app.lake.covered().epoch >= epoch {
+        return Ok(());
+    }
+    app.progress.request_checkpoint();
+    let waiting = Arc::clone(app);
+    let wait = move || waiting.progress.wait_checkpoint(epoch, CHECKPOINT_MAX);
+    match tokio::task::spawn_blocking(wait).await? {
+        Reached::Yes => Ok(()),
+        Reached::TimedOut => bail!("the lake is behind: no checkpoint of epoch {epoch} came in time"),
+        Reached::Ended => bail!("counting has stopped"),
+    }
+}
+
+fn options(app: &App) -> AuditOptions {
+    let scratch = Some(app.dir.audit().join("scratch"));
+    AuditOptions { scratch, ..AuditOptions::default() }
+}
+
+fn horizons(app: &App) -> Horizons {
+    let policy = engines::count_policy(&app.config);
+    Horizons {
+        minted: policy.minted_horizon,
+        opaque: policy.opaque_horizon,
+        unsigned: policy.unsigned_window,
+    }
+}
+
+/// The rules as the recount takes them.
+fn rule_set(set: &rules::RuleSet) -> RuleSet {
+    let rule = |rule: &rules::Rule| match *rule {
+        rules::Rule::DoubleClick { within } => Rule::DoubleClick { within },
+        rules::Rule::Rapid { by, most } => {
+            let by = match by {
+                rules::RapidKey::User => RapidKey::User,
+                rules::RapidKey::Ip => RapidKey::Ip,
+                rules::RapidKey::IpAgent => RapidKey::IpAgent,
+            };
+            Rule::Rapid { by, most }
+        }
+    };
+    RuleSet { version: set.version, from: set.from, rules: set.rules.iter().map(rule).collect() }
+}
+
+/// Every record behind the figures of an ad in a minute.
+pub async fn explain(
+    app: &Arc<App>,
+    tenant: TenantId,
+    ad_id: &str,
+    minute: Timestamp,
+) -> Result<Explained> {
+    let ad = if ad_id == "(unknown)" { 0 } else { name_key(ad_id) };
+    cover(app, app.progress.snapshot().epoch).await?;
+    let _lease = app.lake.lease();
+    let auditor = Auditor::open(&app.lake_place, options(app)).await?;
+    Ok(auditor.explain(tenant, ad, minute).await?)
+}
+
+/// The rows that a question in SQL brings.
+pub async fn sql(app: &Arc<App>, text: &str) -> Result<reckon_audit::Answer> {
+    cover(app, app.progress.snapshot().epoch).await?;
+    let _lease = app.lake.lease();
+    let auditor = Auditor::open(&app.lake_place, options(app)).await?;
+    Ok(auditor.sql(text).await?)
+}
+
+async fn keep(app: &Arc<App>, report: &Report) -> Result<()> {
+    let dir = app.dir.audit();
+    let path = dir.join(format!("report-{:020}.json", report.cut));
+    let text = serde_json::to_vec_pretty(report)?;
+    let write = move || {
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut kept = reports_in(&dir)?;
+        kept.drain(..kept.len().saturating_sub(REPORTS_KEPT))
+            .try_for_each(std::fs::remove_file)
+            .context("cannot remove old reports")
+    };
+    tokio::task::spawn_blocking(write).await?
+}
+
+/// The kept reports, the newest first, at most `limit`.
+pub async fn reports(app: &Arc<App>, limit: usize) -> Result<Vec<serde_json::Value>> {
+    let dir = app.dir.audit();
+    let read = move || {
+        let kept = reports_in(&dir)?;
+        let newest = kept.iter().rev().take(limit);
+        let report = |path: &PathBuf| {
+            let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+        };
+        newest.map(report).collect()
+    };
+    tokio::task::spawn_blocking(read).await?
+}
+
+fn reports_in(dir: &std::path::Path) -> Result<Vec<PathBuf>> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(Vec::new()) };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<std::io::Result<Vec<PathBuf>>>().context("cannot list reports")?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    Ok(paths)
+}
