@@ -156,7 +156,7 @@ pub async fn start(
     let predictor = Predictor::new(features, models);
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
     let edge =
-        edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, scorer, spent.spend)?;
+        edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, (scorer, spent.spend))?;
     if config.rules.enabled {
         // Rules that cannot be read are told before anything is served.
         let file = Some(config.rules.file.as_str()).filter(|file| !file.is_empty());
@@ -441,8 +441,7 @@ fn edge(
     catalog: Arc<Catalog>,
     log: Arc<dyn EventLog>,
     incarnation: u32,
-    scorer: Scorer,
-    spend: Spend,
+    (scorer, spend): (Scorer, Spend),
 ) -> Result<Edge> {
     let meters = Arc::new(Meters::default());
     Ok(Edge {

@@ -118,8 +118,8 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(RuleSet::decode(9, Timestamp(120), &bytes[..cut]).is_err(), "{cut}");
         }
-        let far = Rule::DoubleClick { within: LOOK_BACK_MAX + 1 };
-        let bytes = RuleSet { rules: vec![far], ..set.clone() }.encode();
+        let far = vec![Rule::DoubleClick { within: LOOK_BACK_MAX + 1 }];
+        let bytes = RuleSet { version: 1, from: Timestamp(0), rules: far }.encode();
         assert_eq!(RuleSet::decode(1, Timestamp(0), &bytes), Err(FormatError::Damaged("within")));
 
         let mut rules = Rules::default();
