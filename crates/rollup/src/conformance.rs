@@ -1,7 +1,9 @@
 //! The promises of [`RollupStore`], one function each, for every engine.
 //!
 //! An engine's test hands over how its store is opened; each function begins with an empty one. They
-//! need cubes with all dimensions by minute and by second.
+//! need cubes with all dimensions by minute and by second, and tiers by hour and day.
+
+mod kept;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +23,9 @@ pub trait Engine {
     /// Opens what is durable; the first time nothing is. All stores opened before have been dropped
     /// without any farewell.
     fn open(&self) -> Arc<dyn RollupStore>;
+
+    /// The same with cubes of all dimensions by minute and by second only.
+    fn open_with_detail_only(&self) -> Arc<dyn RollupStore>;
 }
 
 /// A promise: its name, and a check that panics where it is broken.
@@ -46,6 +51,12 @@ pub const PROMISES: &[Promise] = &[
     ("bad_questions_name_the_field", bad_questions_name_the_field),
     ("live_is_the_last_seconds", live_is_the_last_seconds),
     ("totals_are_exact", totals_are_exact),
+    ("tiers_are_exact_at_their_edges", kept::tiers_are_exact_at_their_edges),
+    ("what_comes_late_reaches_all_tiers", kept::what_comes_late_reaches_all_tiers),
+    ("exports_are_what_is_kept", kept::exports_are_what_is_kept),
+    ("a_rebuilt_span_has_the_sums_given", kept::a_rebuilt_span_has_the_sums_given),
+    ("a_rebuild_is_refused_or_whole", kept::a_rebuild_is_refused_or_whole),
+    ("other_cubes_give_the_same_answers", kept::other_cubes_give_the_same_answers),
 ];
 
 /// 2026-11-21T10:00:00Z.

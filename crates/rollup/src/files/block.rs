@@ -37,7 +37,7 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    fn bucket(self, second: i64) -> u64 {
+    pub(super) fn bucket(self, second: i64) -> u64 {
         let bucket = (second - self.start) / self.pane_seconds;
         u64::try_from(bucket).expect("rows lie in their run's span")
     }
@@ -176,7 +176,9 @@ impl Block {
         let column = &mut self.columns[at];
         column.clear();
         if !wanted.has(at) {
-            column.resize(range.len(), 0);
+            if LEAD.contains(&at) {
+                column.resize(range.len(), 0);
+            }
             return Some(());
         }
         let mut reader = Reader::new(bytes);
@@ -208,10 +210,16 @@ impl Block {
     #[inline]
     pub(super) fn rows(&self, grid: Grid) -> impl Iterator<Item = Row> {
         // Slices of one known length: no bounds are checked in the loop.
-        let columns: [&[u64]; COLUMNS] = std::array::from_fn(|at| &self.columns[at][..self.rows]);
+        let columns: [&[u64]; COLUMNS] = std::array::from_fn(|at| match &self.columns[at][..] {
+            [] => &UNWANTED[..self.rows],
+            column => &column[..self.rows],
+        });
         (0..self.rows).map(move |at| row(std::array::from_fn(|column| columns[column][at]), grid))
     }
 }
+
+/// What columns read as that nobody wants.
+static UNWANTED: [u64; BLOCK_ROWS] = [0; BLOCK_ROWS];
 
 /// The greatest word of each column: what a field holds.
 const GREATEST: [u64; COLUMNS] = {
@@ -268,11 +276,11 @@ fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-const fn unzigzag(word: u64) -> i64 {
+pub(super) const fn unzigzag(word: u64) -> i64 {
     (word >> 1).cast_signed() ^ -((word & 1).cast_signed())
 }
 
