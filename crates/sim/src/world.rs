@@ -284,6 +284,11 @@ impl<'a> World<'a> {
         };
         self.note(what);
         match outcome {
+            Outcome::NotWritten(_) if !self.machine.has_power() => {
+                let running = self.running.take();
+                self.end(Ending::PowerCut, running);
+                Ok(())
+            }
             Outcome::NotWritten(Refusal::Full) => Ok(()),
             Outcome::NotWritten(Refusal::Fenced) => self.await_repair(),
             Outcome::Unknown => {
