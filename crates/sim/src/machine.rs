@@ -232,7 +232,7 @@ impl Machine {
         self.store.come_back();
     }
 
-    /// True where the log is open and has let go of nothing it was asked to keep.
+    /// By partition, the offset behind the last durable record; nothing where the log is not open.
     pub fn ends(&self) -> Vec<u64> {
         let Some(log) = &self.log else { return Vec::new() };
         (0..self.partitions).map(|partition| log.range(partition).end).collect()

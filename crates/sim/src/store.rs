@@ -79,6 +79,11 @@ impl FlakyStore {
         self.state().is_gone = true;
     }
 
+    /// True where it answers nothing.
+    pub fn is_gone(&self) -> bool {
+        self.state().is_gone
+    }
+
     /// It is back, and no put is to fail.
     pub fn come_back(&self) {
         let mut state = self.state();

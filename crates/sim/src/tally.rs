@@ -128,6 +128,8 @@ pub struct Tally {
     pub starts: u64,
     /// What was compared.
     pub compared: Compared,
+    /// How many of the histories were tampered with.
+    pub tampered: u64,
     /// Verdicts in force at the end.
     pub verdicts: Totals,
     happened: Vec<u64>,
@@ -156,6 +158,7 @@ impl Tally {
         self.records += other.records;
         self.epochs += other.epochs;
         self.starts += other.starts;
+        self.tampered += other.tampered;
         self.verdicts.merge(&other.verdicts);
         self.compared.add(&other.compared);
         self.happened.resize(Happening::ALL.len(), 0);

@@ -35,13 +35,15 @@ fn one_seed_is_one_history() {
 #[test]
 fn what_is_tampered_with_is_noticed() {
     for mutation in Mutation::ALL {
-        let seeds = 1_000..1_008;
-        let noticed: Vec<String> = seeds
-            .clone()
-            .filter_map(|seed| run(seed, Some(mutation), None).err())
-            .map(|b| b.what)
-            .collect();
-        println!("{mutation:?}: {} of 8, such as: {}", noticed.len(), noticed[0]);
-        assert_eq!(noticed.len() as u64, seeds.end - seeds.start, "{mutation:?}");
+        let mut noticed = Vec::new();
+        for seed in 1_000..1_008 {
+            match run(seed, Some(mutation), None) {
+                // No epoch had what it would have been done to.
+                Ok(tally) => assert_eq!(tally.tampered, 0, "seed {seed}: {mutation:?} unnoticed"),
+                Err(breach) => noticed.push(breach.what),
+            }
+        }
+        println!("{mutation:?}: noticed {} times, such as: {}", noticed.len(), noticed[0]);
+        assert!(noticed.len() >= 4, "{mutation:?} is hardly ever done: {}", noticed.len());
     }
 }

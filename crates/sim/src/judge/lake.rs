@@ -28,8 +28,11 @@ struct Kept {
     verdict: Option<u8>,
 }
 
-/// Verdicts before and after, by epoch and ordinal, by record.
-type Revisions = BTreeMap<Position, BTreeMap<(u64, u32), (u8, u8)>>;
+/// A record's verdicts before and after each revision, by epoch and ordinal.
+type Changes = BTreeMap<(u64, u32), (u8, u8)>;
+
+/// All revisions, by record.
+type Revisions = BTreeMap<Position, Changes>;
 
 /// Compares everything; returns how many records and how many revisions.
 pub(super) fn compare(place: &LakePlace, rows: &[InForce<'_>]) -> Result<(u64, u64), String> {
@@ -67,10 +70,7 @@ pub(super) fn compare(place: &LakePlace, rows: &[InForce<'_>]) -> Result<(u64, u
 }
 
 /// From the first verdict through every revision, each of which must say what it found.
-fn follow(
-    first: Option<u8>,
-    revisions: Option<&BTreeMap<(u64, u32), (u8, u8)>>,
-) -> Result<Option<u8>, String> {
+fn follow(first: Option<u8>, revisions: Option<&Changes>) -> Result<Option<u8>, String> {
     let mut now = first;
     for (at, &(before, after)) in revisions.into_iter().flatten() {
         if now != Some(before) {

@@ -12,22 +12,23 @@ use reckon_event::{Kind, Timestamp, Verdict};
 use crate::feeds::lock;
 use crate::machine::LOG_DIR;
 use crate::truth::{Told, Truth};
-use crate::world::{COUNTER_DIR, ROLLUP_DIR, Running, World};
+use crate::world::{COUNTER_DIR, ROLLUP_DIR, Running, World, words_of};
 
 /// A record with the verdict in force for it.
 pub(crate) type InForce<'a> = (&'a Told, Option<Verdict>);
 
 /// Compares a house that has nothing left to do.
 pub(crate) fn compare(world: &mut World<'_>, running: &Running) -> Result<(), String> {
-    let log = world.open_log()?;
+    let log = world.log()?;
     let mut truth = lock(&world.truth);
     let mut tally = lock(&world.tally);
     let snapshot = running.pipeline.progress().snapshot();
     let in_force = truth.settle(snapshot.watermark);
     check_lines(&truth, &in_force)?;
     if running.pipeline.totals() != truth.recount.totals {
-        let (found, expected) = (running.pipeline.totals(), &truth.recount.totals);
-        return Err(format!("the counter's totals are {found:?} instead of {expected:?}"));
+        let found = words_of(&running.pipeline.totals());
+        let expected = words_of(&truth.recount.totals);
+        return Err(format!("the counter's totals are {found} instead of {expected}"));
     }
     if snapshot.lag() != 0
         || snapshot.unjudged.server.is_some()

@@ -1,31 +1,31 @@
 //! One history: records come, the counter steps, things fail, processes end and begin again.
 
+mod feeding;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reckon_count::{Policy, Totals};
 use reckon_disk::Disk;
-use reckon_event::{Kind, RecordId, Subscriber, Timestamp, stamp};
-use reckon_eventlog::{EventLog, LaneHealth, Outcome, Refusal, partition_of};
+use reckon_event::{Kind, Subscriber, Timestamp};
+use reckon_eventlog::EventLog;
 use reckon_lake::{LakeHandle, LakeOptions, LakePlace, LakeSubscriber};
 use reckon_pipeline::{Options, Pipeline, Stepped};
 use reckon_rollup::{Files, RollupStore, RollupSubscriber};
 
-use crate::decisions::{Decided, Decisions, settle};
+use crate::decisions::{Decisions, settle};
 use crate::feeds::{LakeFeed, Mutation, Tampered, Witness, lock};
-use crate::machine::{Ending, LOG_FAULTS, Machine};
+use crate::machine::{Ending, Machine};
 use crate::random::Random;
 use crate::story::Story;
-use crate::traffic::{Sent, Traffic};
+use crate::traffic::Traffic;
 use crate::truth::Truth;
 use crate::{Happening, Tally, judge};
 
 pub(crate) const COUNTER_DIR: &str = "/counter";
 pub(crate) const ROLLUP_DIR: &str = "/rollup";
 const LAKE: &str = "lake";
-/// Read at a time when the log is read back.
-const READ_BYTES: usize = 1 << 16;
 
 /// Horizons that a short history passes.
 const SHORT: Policy = Policy {
@@ -60,14 +60,6 @@ pub(crate) struct World<'a> {
     mutation: Option<Mutation>,
     target: Arc<Mutex<Option<u64>>>,
     story: Story<'a>,
-}
-
-/// Records of one partition that are appended together.
-struct Group {
-    partition: u16,
-    bytes: Vec<u8>,
-    lengths: Vec<usize>,
-    is_stamped: bool,
 }
 
 impl<'a> World<'a> {
@@ -107,6 +99,7 @@ impl<'a> World<'a> {
         self.finish()?;
         let mut tally = lock(&self.tally).clone();
         tally.histories = 1;
+        tally.tampered = u64::from(lock(&self.target).is_some());
         match tally.compared.nothing() {
             Some(what) => Err(format!("no {what} were compared")),
             None => Ok(tally),
@@ -147,7 +140,8 @@ impl<'a> World<'a> {
         self.check_truth()?;
         let mut struck = self.machine.take_struck(true);
         struck.extend(self.machine.log_disk.take_struck(true));
-        if struck.is_empty() {
+        // A fault that has struck before may only now be noticed.
+        if struck.is_empty() && !self.machine.store.is_gone() && self.machine.has_power() {
             return Err(format!("it failed though nothing was to fail: {error}"));
         }
         self.story.tell(|| format!("failed: {error}"));
@@ -184,162 +178,6 @@ impl<'a> World<'a> {
         }
         let counter = (running, self.running.take());
         self.machine.end(ending, counter, &mut self.random);
-    }
-
-    /// The log, however often it takes to open it.
-    fn log(&mut self) -> Result<Arc<dyn EventLog>, String> {
-        loop {
-            match self.machine.log() {
-                Ok(log) => {
-                    let ends = self.machine.ends();
-                    let known = lock(&self.truth).ends.clone();
-                    if ends.iter().zip(&known).any(|(end, known)| end < known) {
-                        return Err(format!("the log ends at {ends:?} and had {known:?}"));
-                    }
-                    return Ok(log);
-                }
-                Err(error) => self.fail(&error.to_string(), None)?,
-            }
-        }
-    }
-
-    /// Appends the next records, durably.
-    fn feed(&mut self) -> Result<(), String> {
-        if self.random.percent(30) {
-            let armed = self.machine.log_disk.arm(&mut self.random, &LOG_FAULTS, 10);
-            self.story.tell(|| format!("armed: {armed:?}"));
-        }
-        if self.random.percent(40) {
-            let (now, partitions) = (self.traffic.now, self.machine.partitions);
-            let decided = self.decisions.draw(&mut self.random, now, partitions);
-            self.decide(decided)?;
-        }
-        let count = (1 + self.random.below(60)).min(self.left);
-        self.left -= count;
-        let tally = Arc::clone(&self.tally);
-        let sent = (0..count).map(|_| self.traffic.next(&mut lock(&tally))).collect();
-        self.story.tell(|| format!("{count} records come"));
-        self.send(sent)
-    }
-
-    fn decide(&mut self, decided: Decided) -> Result<(), String> {
-        self.note(decided.happening);
-        self.send(decided.sent)
-    }
-
-    fn send(&mut self, sent: Vec<Sent>) -> Result<(), String> {
-        for group in self.group(sent) {
-            self.append(group)?;
-        }
-        Ok(())
-    }
-
-    /// Records without an id of their own share an append, a few at a time.
-    fn group(&mut self, sent: Vec<Sent>) -> Vec<Group> {
-        let most = 1 + self.random.below(6) as usize;
-        let mut groups: Vec<Group> = Vec::new();
-        for Sent { slot, bytes, is_stamped } in sent {
-            let partition = partition_of(slot, self.machine.partitions);
-            let last = groups.iter_mut().rev().find(|group| group.partition == partition);
-            match last.filter(|last| !is_stamped && !last.is_stamped && last.lengths.len() < most) {
-                Some(last) => {
-                    last.lengths.push(bytes.len());
-                    last.bytes.extend(bytes);
-                }
-                None => {
-                    let lengths = vec![bytes.len()];
-                    groups.push(Group { partition, bytes, lengths, is_stamped });
-                }
-            }
-        }
-        groups
-    }
-
-    /// Until the log says that it is durable.
-    fn append(&mut self, mut group: Group) -> Result<(), String> {
-        let mut was_unknown = false;
-        loop {
-            let log = self.log()?;
-            let receipt = log.append(group.partition, &group.bytes, group.lengths.len() as u32);
-            let first = receipt.first;
-            let outcome = receipt.wait();
-            if let Outcome::Durable(_) = outcome {
-                return self.read_back(&*log, &group, was_unknown);
-            }
-            drop(log);
-            self.refused(outcome)?;
-            if outcome == Outcome::Unknown {
-                was_unknown = true;
-                group.stamp(first);
-                self.note(Happening::AppendedAgain);
-            }
-        }
-    }
-
-    /// An append is not in, or may not be: what was armed must be behind it.
-    fn refused(&mut self, outcome: Outcome) -> Result<(), String> {
-        self.story.tell(|| format!("the log answers {outcome:?}"));
-        let Some(what) = self.machine.log_disk.take_struck(true) else {
-            return Err(format!("the log answers {outcome:?} though nothing was to fail"));
-        };
-        self.note(what);
-        match outcome {
-            Outcome::NotWritten(_) if !self.machine.has_power() => {
-                let running = self.running.take();
-                self.end(Ending::PowerCut, running);
-                Ok(())
-            }
-            Outcome::NotWritten(Refusal::Full) => Ok(()),
-            Outcome::NotWritten(Refusal::Fenced) => self.await_repair(),
-            Outcome::Unknown => {
-                let is_cut = !self.machine.has_power() || self.random.percent(50);
-                let running = self.running.take();
-                self.end(if is_cut { Ending::PowerCut } else { Ending::Kill }, running);
-                Ok(())
-            }
-            _ => Err(format!("the log answers {outcome:?}")),
-        }
-    }
-
-    /// The lane was repaired before it answered, and opens in a moment.
-    fn await_repair(&mut self) -> Result<(), String> {
-        let log = self.machine.log().map_err(|error| error.to_string())?;
-        while log.health().iter().any(|lane| *lane != LaneHealth::Writable) {
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    /// What stands in the log now is what is true.
-    fn read_back(
-        &mut self,
-        log: &dyn EventLog,
-        group: &Group,
-        was_unknown: bool,
-    ) -> Result<(), String> {
-        let partition = group.partition;
-        let mut from = lock(&self.truth).ends[usize::from(partition)];
-        let mut found = 0;
-        while from < log.range(partition).end {
-            let chunk = log.read(partition, from, READ_BYTES).map_err(|error| error.to_string())?;
-            for entry in &chunk.entries {
-                let bytes = &chunk.bytes[entry.bytes.clone()];
-                let position = reckon_event::Position { partition, offset: entry.offset };
-                lock(&self.truth).take(position, bytes)?;
-                self.traffic.learn(bytes);
-                found += 1;
-            }
-            from = chunk.next;
-        }
-        lock(&self.tally).records += found;
-        match found as usize {
-            count if count == group.lengths.len() => Ok(()),
-            count if was_unknown && count > group.lengths.len() => {
-                self.note(Happening::WasIn);
-                Ok(())
-            }
-            count => Err(format!("{} were appended, {count} are in", group.lengths.len())),
-        }
     }
 
     /// A new process: everything is opened as the disks have it.
@@ -450,20 +288,22 @@ impl<'a> World<'a> {
         let snapshot = running.pipeline.progress().snapshot();
         let read: u64 = snapshot.position.iter().sum();
         if totals.seen() != read || totals != snapshot.totals {
-            return Err(format!("{read} records were read, verdicts are {totals:?}"));
+            let found = words_of(&totals);
+            return Err(format!("{read} records were read, verdicts are {found}"));
         }
         lock(&self.tally).compared.sums += 1;
         if running.rollup.marks().applied.unwrap_or(0) != snapshot.epoch {
             // It is ahead of a checkpoint that the counter goes on from.
             return Ok(());
         }
-        let found = sums_of(&*running.rollup)?;
+        let found = sums_of(&running.rollup)?;
         let mut expected = Totals::default();
         for (kind, verdict, count) in totals.iter().filter(|(kind, ..)| *kind != Kind::Adjustment) {
             expected.add(kind, verdict, count);
         }
         if found != expected {
-            return Err(format!("the rollup sums to {found:?}, the counter to {expected:?}"));
+            let (found, expected) = (words_of(&found), words_of(&expected));
+            return Err(format!("the rollup sums to {found}, the counter to {expected}"));
         }
         Ok(())
     }
@@ -513,11 +353,6 @@ impl<'a> World<'a> {
         self.end(Ending::Stop, Some(running));
         judge::verify(self)
     }
-
-    /// Reads all that the log still has.
-    pub fn open_log(&mut self) -> Result<Arc<dyn EventLog>, String> {
-        self.log()
-    }
 }
 
 /// Why work has stopped.
@@ -548,18 +383,11 @@ impl Stumble {
     }
 }
 
-impl Group {
-    /// Gives the records the ids they were appended with.
-    fn stamp(&mut self, first: RecordId) {
-        let mut rest = self.bytes.as_mut_slice();
-        for (nth, &length) in (0..).zip(&self.lengths) {
-            let (record, behind) = rest.split_at_mut(length);
-            let id = RecordId { sequence: first.sequence + nth, ..first };
-            stamp(record, id).expect("it was encoded here");
-            rest = behind;
-        }
-        self.is_stamped = true;
-    }
+/// What is not zero.
+pub(crate) fn words_of(totals: &Totals) -> String {
+    let words =
+        totals.iter().map(|(kind, verdict, count)| format!("{count} {} {verdict}", kind.name()));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn sums_of(rollup: &Files) -> Result<Totals, String> {
