@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: demo test build check bench engines-test
+.PHONY: demo test build check bench sim engines-test
 
 CONSOLE := console/dist/index.html
 CONSOLE_PACKAGES := console/node_modules/.package-lock.json
@@ -47,6 +47,11 @@ check: setup $(CONSOLE_PACKAGES)
 # Figures beside their peers, in one run; the peers are installed outside the build.
 bench: build
 	bash bench/run.sh
+
+# Histories of the house on disks that fail, judged by plain sets: ten thousand of them, or SEED's
+# alone, told step by step.
+sim: setup
+	cargo run --release --locked --quiet -p reckon-sim -- $(if $(SEED),--seed $(SEED),--seeds 10000)
 
 # The conformance suites, one a seam. The engines of this build are all embedded: the suites run
 # against those, on the machine's disk and on the simulated one. The lake is opened by DuckDB and

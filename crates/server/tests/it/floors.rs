@@ -22,6 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("rollout", &["model", "books", "event", "disk"]),
     ("predict", &["rollout", "feature", "model", "books", "event"]),
     ("billing", &["rollup", "books", "event", "disk"]),
+    ("sim", &["eventlog", "pipeline", "count", "rollup", "lake", "event", "disk"]),
     (
         "server",
         &[
