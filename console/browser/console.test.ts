@@ -227,7 +227,9 @@ describe("with traffic", () => {
           rate(row.ctr),
           euros(row.spend_micros),
         ]));
-        expect(await read.text(page, "#cut")).toContain(`position ${asOf} of the log`);
+        // Ticks go on, so the page may be of a later position than the figures it was compared with.
+        const cut = /position 0-(\d+) of the log/.exec(await read.text(page, "#cut"));
+        expect(Number(cut?.[1])).toBeGreaterThanOrEqual(Number(asOf.replace("0-", "")));
         await page.locator("#live-chart [role=img][aria-label*='at the end']").waitFor();
         const { active, metrics } = await server.get<ActiveModels>("api/models/active");
         expect(active.trained_rows).toBe(sent.impressions);
