@@ -21,6 +21,7 @@
 
 mod answer;
 mod error;
+mod export;
 pub mod files;
 mod question;
 mod subscriber;
@@ -32,7 +33,8 @@ use reckon_event::{Applied, Deltas, Epoch, Kind, TenantId, Timestamp, Verdict};
 
 pub use answer::{Answer, Counts, Keys, Row, Text};
 pub use error::{BrokenKind, Error, Field, Refusal};
-pub use files::{Cube, Dimensions, Files, Options};
+pub use export::{Export, Exported};
+pub use files::{Cube, Dimensions, Files, Options, Pane};
 pub use question::{
     Dimension, Direction, Filter, Granularity, Metric, Order, OrderBy, Query, ROWS_MAX,
 };
@@ -108,6 +110,25 @@ pub trait RollupStore: Send + Sync {
         ad: Option<u64>,
         seconds: u32,
     ) -> Result<Vec<LiveSecond>, Error>;
+
+    /// Sums as they are kept, all of one state: what an audit compares and what is billed. Refused
+    /// like a question where nothing keeps them, or where they are too many for one answer.
+    fn export(&self, export: &Export) -> Result<Exported, Error>;
+
+    /// Replaces all sums of a tenant from `from` to before `to`, both in whole minutes, by `figures`,
+    /// whose cells lie in there; coarser figures follow. Returns how many kept sums were wrong (0:
+    /// none was). Everything applied is durable when it returns, and so is a mark of the span; a crash
+    /// leaves all of it or nothing.
+    ///
+    /// For mending what an independent recount has found damaged. Epochs are not touched: one that
+    /// comes again still counts once.
+    fn rebuild(
+        &self,
+        tenant: TenantId,
+        from: Timestamp,
+        to: Timestamp,
+        figures: &Deltas,
+    ) -> Result<u64, Error>;
 
     /// Records by tenant, kind and verdict over all time, sorted, without zeros. Retention never
     /// touches them: their sum is the number of records counted.

@@ -14,7 +14,7 @@ use reckon_event::{
     Applied, Cell, Currency, Deltas, Epoch, Kind, Measure, Reason, TenantId, Timestamp, Verdict,
     name_key,
 };
-use reckon_rollup::files::{Pane, verify};
+use reckon_rollup::files::{Merging, Pane, verify};
 use reckon_rollup::{
     Cube, Dimension, Dimensions, Direction, Error, Field, Files, Filter, Granularity, Metric,
     Options, Order, OrderBy, Query, RollupStore,
@@ -185,8 +185,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn options(hot_rows_max: usize, segment_rows: usize) -> Options {
-    let mut options = Options::new(1 << 30);
+fn options(hot_rows_max: usize, segment_rows: usize, merging: Merging) -> Options {
+    let mut options = Options { merging, ..Options::new(1 << 30) };
     options.cubes[3].retention = Some(KEPT);
     options.cubes[4].retention = Some(KEPT);
     let positions = Dimensions::of(&[Dimension::Position, Dimension::Device]);
@@ -371,11 +371,12 @@ fn every_answer_equals_the_recount() {
         prop::collection::vec(step(), 1..60),
         prop::sample::select(&[20usize, 200, 1_000_000][..]),
         prop::sample::select(&[3usize, 50, 1 << 16][..]),
+        prop::sample::select(&[Merging::Inline, Merging::Thread][..]),
     );
     let config = ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() };
     TestRunner::new(config)
-        .run(&histories, |(steps, hot_rows_max, segment_rows)| {
-            let mut bench = Bench::new(options(hot_rows_max, segment_rows));
+        .run(&histories, |(steps, hot_rows_max, segment_rows, merging)| {
+            let mut bench = Bench::new(options(hot_rows_max, segment_rows, merging));
             steps.into_iter().for_each(|step| bench.step(step));
             bench.finish();
             Ok(())

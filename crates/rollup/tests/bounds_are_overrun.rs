@@ -174,7 +174,7 @@ fn the_smallest_cube_answers() {
         };
         check(Granularity::Minute, &[Dimension::Ad], "ads_by_minute");
         check(Granularity::Minute, &[Dimension::Placement], "detail_by_minute");
-        check(Granularity::Day, &[Dimension::Region], "campaign_regions_by_day");
+        check(Granularity::Day, &[Dimension::Region], "campaign_regions_by_minute");
         check(Granularity::Second, &[], "total_by_second");
         check(Granularity::Second, &[Dimension::Ad], "detail_by_second");
         store.persist().expect("the disk is sound");
@@ -201,18 +201,26 @@ fn files_stay_few_and_old_ones_go() {
 }
 
 #[test]
-fn other_cubes_are_refused() {
+fn cubes_that_nothing_holds_are_refused() {
     let disk = SimDisk::new(1);
-    let store = open(&disk, Options::default()).expect("it opens");
-    apply(&store, 1, 0, 0..1);
+    let ads = Dimensions::of(&[Dimension::Ad]);
+    let cubes = vec![Cube::new("ads_by_hour", ads, Pane::Hour)];
+    let hours = Options { cubes, ..Options::default() };
+    let store = open(&disk, hours.clone()).expect("it opens");
+    apply(&store, 1, 0, 0..3);
     store.persist().expect("the disk is sound");
     drop(store);
-    let mut options = Options::default();
-    options.cubes.pop();
-    let refused = open(&disk, options).map(|_| ());
+    let refused = open(&disk, Options::default()).map(|_| ());
     let kind = BrokenKind::Mismatch;
     assert!(matches!(refused, Err(Error::Broken { kind: k, .. }) if k == kind), "{refused:?}");
-    let mut options = Options::default();
-    options.cubes[3].retention = Some(60);
-    open(&disk, options).expect("retention is not part of the declaration");
+    let mut days = hours.clone();
+    days.cubes.push(Cube::new("total_by_day", Dimensions::NONE, Pane::Day));
+    let store = open(&disk, days).expect("hours have the day");
+    let day = query(0, 60, Granularity::Day, &[]);
+    let answer = store.query(&day).expect("it is kept");
+    assert_eq!((answer.cube.as_str(), answer.rows[0].counts.clicks), ("total_by_day", 3));
+    drop(store);
+    let mut kept = hours;
+    kept.cubes[0].retention = Some(60);
+    open(&disk, kept).expect("retention is not part of the declaration");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use reckon_disk::{Disk, Open, SimDisk};
 use reckon_event::{Cell, Currency, Deltas, Epoch, Kind, Measure, TenantId, Timestamp, Verdict};
-use reckon_rollup::files::verify;
+use reckon_rollup::files::{Merging, verify};
 use reckon_rollup::{
     Answer, BrokenKind, Dimension, Error, Files, Granularity, Options, Query, RollupStore,
 };
@@ -17,7 +17,8 @@ const START: i64 = 1_795_255_200;
 const ADS: u64 = 7;
 
 fn options() -> Options {
-    Options { fan_in: 2, ..Options::default() }
+    // Work within the marker, so that each place where it can fail is always the same one.
+    Options { fan_in: 2, merging: Merging::Inline, ..Options::default() }
 }
 
 fn open(disk: &SimDisk) -> Result<Files, Error> {

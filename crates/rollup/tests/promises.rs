@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use reckon_disk::{Disk, RealDisk, SimDisk, TempDir};
 use reckon_rollup::conformance::{Engine, PROMISES};
-use reckon_rollup::{Files, Options, RollupStore};
+use reckon_rollup::files::{Filling, Merging};
+use reckon_rollup::{Dimensions, Files, Options, RollupStore};
 
 struct OnDisk<F: Fn()> {
     disk: Arc<dyn Disk>,
@@ -20,6 +21,17 @@ impl<F: Fn()> Engine for OnDisk<F> {
         (self.before_open)();
         let disk = Arc::clone(&self.disk);
         Arc::new(Files::open(disk, &self.dir, self.options.clone()).expect("it opens"))
+    }
+
+    fn open_with_detail_only(&self) -> Arc<dyn RollupStore> {
+        (self.before_open)();
+        let mut options = self.options.clone();
+        options
+            .cubes
+            .retain(|cube| cube.dimensions == Dimensions::ALL && cube.filling == Filling::AtOnce);
+        assert_eq!(options.cubes.len(), 2, "by minute and by second");
+        let disk = Arc::clone(&self.disk);
+        Arc::new(Files::open(disk, &self.dir, options).expect("it opens"))
     }
 }
 
@@ -41,7 +53,8 @@ fn every_promise_is_kept_through_power_cuts() {
         let disk = SimDisk::new(seed);
         let handle = disk.clone();
         let before_open = move || handle.crash(seed);
-        let options = Options { hot_rows_max: 40, fan_in: 2, ..Options::default() };
+        let merging = if seed % 2 == 0 { Merging::Thread } else { Merging::Inline };
+        let options = Options { hot_rows_max: 40, fan_in: 2, merging, ..Options::default() };
         let dir = PathBuf::from("/data/rollup");
         promise(&OnDisk { disk: Arc::new(disk), dir, options, before_open });
     }

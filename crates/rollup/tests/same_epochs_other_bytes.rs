@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use reckon_disk::{Disk, SimDisk, read_all};
 use reckon_event::{Cell, Currency, Deltas, Epoch, Kind, Measure, TenantId, Timestamp, Verdict};
-use reckon_rollup::files::verify;
+use reckon_rollup::files::{Merging, verify};
 use reckon_rollup::{Dimension, Files, Granularity, Options, Query, RollupStore};
 
 const DIR: &str = "/data/rollup";
@@ -20,6 +20,7 @@ struct Disturbed {
     backwards: bool,
     asking: bool,
     reopening: bool,
+    merging: Merging,
 }
 
 /// 400 cells from a fixed sequence, in fresh hash tables with seeds of their own.
@@ -55,15 +56,15 @@ fn deltas(number: u64, backwards: bool) -> Deltas {
     deltas
 }
 
-fn open(disk: &SimDisk, segment_rows: usize) -> Files {
-    let options = Options { fan_in: 3, segment_rows, ..Options::default() };
+fn open(disk: &SimDisk, Disturbed { segment_rows, merging, .. }: Disturbed) -> Files {
+    let options = Options { fan_in: 3, segment_rows, merging, ..Options::default() };
     Files::open(Arc::new(disk.clone()), Path::new(DIR), options).expect("it opens")
 }
 
 /// The bytes of all files of runs and texts after 240 epochs and 60 markers.
 fn files(disturbed: Disturbed) -> BTreeMap<PathBuf, Vec<u8>> {
     let disk = SimDisk::new(1);
-    let mut store = open(&disk, disturbed.segment_rows);
+    let mut store = open(&disk, disturbed);
     for number in 1..=240 {
         let epoch = Epoch { stage: 1, group: 0, generation: 1, number, bounds: Vec::new() };
         store.apply(&epoch, &deltas(number, disturbed.backwards)).expect("it follows");
@@ -78,11 +79,13 @@ fn files(disturbed: Disturbed) -> BTreeMap<PathBuf, Vec<u8>> {
             assert_eq!(store.persist().expect("the disk is sound"), number);
             if disturbed.reopening && number % 20 == 0 {
                 drop(store);
-                store = open(&disk, disturbed.segment_rows);
+                store = open(&disk, disturbed);
             }
         }
     }
     drop(store);
+    // What a thread was in the middle of is no part of what is kept; opening removes it.
+    drop(open(&disk, Disturbed { merging: Merging::Inline, ..disturbed }));
     let report = verify(&disk, Path::new(DIR)).expect("it can be listed");
     assert_eq!(report.damages, []);
     let paths = disk.list(Path::new(DIR)).expect("it can be listed").into_iter();
@@ -98,8 +101,13 @@ fn files(disturbed: Disturbed) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn the_same_epochs_give_the_same_files() {
-    let plain =
-        Disturbed { segment_rows: 1 << 16, backwards: false, asking: false, reopening: false };
+    let plain = Disturbed {
+        segment_rows: 1 << 16,
+        backwards: false,
+        asking: false,
+        reopening: false,
+        merging: Merging::Inline,
+    };
     let expect = files(plain);
     let bytes: usize = expect.values().map(Vec::len).sum();
     eprintln!("{} files of {bytes} bytes compared", expect.len());
@@ -109,6 +117,8 @@ fn the_same_epochs_give_the_same_files() {
         Disturbed { backwards: true, ..plain },
         Disturbed { segment_rows: 37, ..plain },
         Disturbed { asking: true, reopening: true, ..plain },
+        Disturbed { merging: Merging::Thread, ..plain },
+        Disturbed { reopening: true, merging: Merging::Thread, ..plain },
     ];
     for disturbed in disturbances {
         let got = files(disturbed);

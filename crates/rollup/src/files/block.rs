@@ -37,7 +37,7 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    fn bucket(self, second: i64) -> u64 {
+    pub(super) fn bucket(self, second: i64) -> u64 {
         let bucket = (second - self.start) / self.pane_seconds;
         u64::try_from(bucket).expect("rows lie in their run's span")
     }
@@ -268,11 +268,11 @@ fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-const fn unzigzag(word: u64) -> i64 {
+pub(super) const fn unzigzag(word: u64) -> i64 {
     (word >> 1).cast_signed() ^ -((word & 1).cast_signed())
 }
 

@@ -1,146 +1,44 @@
-//! Opening a folder, and the commit: hot rows become runs, runs are merged, a manifest names it all.
+//! The commit: hot rows become runs, work that is done is put into force, a manifest names it all.
 //!
 //! The order is what makes it safe: files are written and synced, then the folder, then the manifest
 //! is put in place and the folder synced again; only then is anything removed. A crash before the
 //! manifest leaves strays, a crash after it leaves files nobody names; opening removes both.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use reckon_disk::{Disk, Lock, read_all, write_whole};
-
 use super::hot::Frozen;
-use super::manifest::{Declared, Line, Manifest, manifest_number, manifest_path};
-use super::merge::{Merge, due, merge_runs, wide};
-use super::names::{Names, names_path, write_names};
-use super::options::{Cube, Options};
+use super::manifest::{Line, Manifest, manifest_path};
+use super::merge::wide;
+use super::names::{names_path, write_names};
+use super::open::put_manifest;
+use super::options::Cube;
 use super::row::Row;
-use super::run::{Folder, Run, RunMeta, Span, run_path};
+use super::run::{Folder, Run, RunMeta, Span};
 use super::spill::{Segments, Spill};
 use super::totals::Totals;
+use super::work::{Task, Work, decide, settle};
 use super::{Durable, Files, Writer};
-use crate::{BrokenKind, Error};
+use crate::Error;
 
 /// Files of texts after which they are rewritten as one.
 const NAMES_FILES_MAX: usize = 8;
 
-/// What a folder holds.
-pub(super) struct Opened {
-    pub durable: Durable,
-    pub names: Names,
-    pub lock: Lock,
-}
-
-/// Reads the manifest in force and removes everything it does not name.
-pub(super) fn open(disk: &dyn Disk, dir: &Path, options: &Options) -> Result<Opened, Error> {
-    let failed = |error| Error::io(&dir.display(), error);
-    disk.create_dir_all(dir).map_err(failed)?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        disk.sync_dir(parent).map_err(failed)?;
-    }
-    let lock = disk.lock(&dir.join("lock")).map_err(failed)?;
-    let files = disk.list(dir).map_err(failed)?;
-    let mut manifest = match read_newest_manifest(disk, dir, &files)? {
-        Some(manifest) => check_cubes(manifest, options, dir)?,
-        None => Manifest {
-            newest: i64::MIN,
-            cubes: options.cubes.iter().map(Declared::of).collect(),
-            ..Manifest::default()
-        },
-    };
-    let named = named_files(dir, &manifest);
-    let present: HashSet<&PathBuf> = files.iter().collect();
-    if let Some(missing) = named.iter().find(|path| !present.contains(path)) {
-        return Err(Error::damaged(&missing.display(), "the file is missing"));
-    }
-    for stray in files.iter().filter(|path| is_own(path) && !named.contains(*path)) {
-        disk.remove(stray).map_err(|error| Error::io(&stray.display(), error))?;
-    }
-    if manifest.number > 0 {
-        renew(disk, dir, &mut manifest)?;
-    }
-    let mut names = Names::default();
-    for id in &manifest.names {
-        names.load(disk, dir, *id)?;
-    }
-    let runs = manifest.runs.iter().map(|meta| Arc::new(Run::new(dir, *meta))).collect();
-    Ok(Opened { durable: Durable { manifest, runs }, names, lock })
-}
-
-/// Writes the manifest again under the next number. Its name may be there only because a process
-/// whose sync of the folder failed is gone: what is built upon must be durable for certain.
-fn renew(disk: &dyn Disk, dir: &Path, manifest: &mut Manifest) -> Result<(), Error> {
-    let old = manifest_path(dir, manifest.number);
-    manifest.number += 1;
-    put_manifest(disk, dir, manifest)?;
-    disk.remove(&old).map_err(|error| Error::io(&old.display(), error))
-}
-
-/// Makes the names of all files durable, then puts the manifest in place.
-fn put_manifest(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    disk.sync_dir(dir).map_err(|error| Error::io(&dir.display(), error))?;
-    let path = manifest_path(dir, manifest.number);
-    let written = write_whole(disk, &path, &manifest.encode());
-    written.map_err(|error| Error::io(&path.display(), error))
-}
-
-/// The manifest with the highest number; `None` in an empty folder.
-pub(super) fn read_newest_manifest(
-    disk: &dyn Disk,
-    dir: &Path,
-    files: &[PathBuf],
-) -> Result<Option<Manifest>, Error> {
-    let Some(number) = files.iter().filter_map(|path| manifest_number(path)).max() else {
-        return Ok(None);
-    };
-    let path = manifest_path(dir, number);
-    let bytes = read_all(disk, &path).map_err(|error| Error::io(&path.display(), error))?;
-    let manifest = bytes.as_deref().and_then(Manifest::decode).filter(|m| m.number == number);
-    match manifest {
-        Some(manifest) => Ok(Some(manifest)),
-        None => Err(Error::damaged(&path.display(), "it is not a manifest of this version")),
-    }
-}
-
-fn check_cubes(manifest: Manifest, options: &Options, dir: &Path) -> Result<Manifest, Error> {
-    let same = manifest.cubes.len() == options.cubes.len()
-        && manifest.cubes.iter().zip(&options.cubes).all(|(declared, cube)| declared.is(cube));
-    if same {
-        return Ok(manifest);
-    }
-    let held: Vec<&str> = manifest.cubes.iter().map(|cube| cube.name.as_str()).collect();
-    Err(Error::broken(
-        BrokenKind::Mismatch,
-        &dir.display(),
-        format!(
-            "the folder was made with other cubes ({}): declare these, or rebuild into a new folder",
-            held.join(", ")
-        ),
-    ))
-}
-
-/// Every file a manifest names, itself included.
-pub(super) fn named_files(dir: &Path, manifest: &Manifest) -> BTreeSet<PathBuf> {
-    let own = (manifest.number > 0).then(|| manifest_path(dir, manifest.number));
-    let runs = manifest.runs.iter().map(|run| run_path(dir, run.id));
-    let names = manifest.names.iter().map(|id| names_path(dir, *id));
-    own.into_iter().chain(runs).chain(names).collect()
-}
-
-/// True for files this store may have written; others are left alone.
-pub(super) fn is_own(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    ["run-", "names-", "manifest-"].iter().any(|prefix| name.starts_with(prefix))
-}
-
 /// What a commit makes durable.
-struct Hand {
+pub(super) struct Hand {
     frozen: Vec<Arc<Frozen>>,
     line: Line,
     newest: i64,
     totals: Totals,
     before: Arc<Durable>,
+}
+
+impl Hand {
+    /// What is not in files yet.
+    pub(super) fn frozen(&self) -> &[Arc<Frozen>] {
+        &self.frozen
+    }
 }
 
 impl Files {
@@ -153,26 +51,38 @@ impl Files {
         writer.poisoned = true;
         let mut next = Next::new(self, &hand);
         next.write_names()?;
+        next.take_work(writer, false)?;
         next.raise_floors();
         next.write_runs(&hand.frozen)?;
         next.drop_beyond_budget();
-        next.merge()?;
+        next.decide();
         next.drop_below_floors();
         next.publish()?;
+        self.put_in_force(writer, next, hand);
+        Ok(self.visible().line.number)
+    }
+
+    /// Shows what a manifest that is in place names, begins the work it names, and removes what it
+    /// does not name.
+    pub(super) fn put_in_force(&self, writer: &mut Writer, next: Next<'_>, hand: Hand) {
         let Next { manifest, runs, retired, mut strays, .. } = next;
         if hand.before.manifest.number > 0 {
             strays.push(manifest_path(&self.dir, hand.before.manifest.number));
         }
+        if writer.work.is_none() {
+            let task = Task::of(&self.disk, &self.dir, &manifest, &runs);
+            writer.work = task.map(|task| Work::begin(task, self.options.merging));
+        }
         self.show(Durable { manifest, runs }, hand.frozen.len());
+        // What is read by nobody can go.
         drop(hand);
         writer.retired.extend(retired);
         writer.strays.extend(strays);
         writer.poisoned = false;
         self.sweep(writer);
-        Ok(self.visible().line.number)
     }
 
-    fn hand(&self) -> Hand {
+    pub(super) fn hand(&self) -> Hand {
         let mut visible = self.visible_mut();
         visible.hot.freeze();
         Hand {
@@ -187,6 +97,8 @@ impl Files {
     /// From here on questions read the files instead of the segments they were made of.
     fn show(&self, durable: Durable, segments: usize) {
         let mut visible = self.visible_mut();
+        visible.totals.clone_from(&durable.manifest.totals);
+        visible.newest = durable.manifest.newest;
         visible.durable = Arc::new(durable);
         visible.hot.forget(segments);
         drop(visible);
@@ -204,23 +116,24 @@ impl Files {
 }
 
 /// The next state of the folder, while it is being made.
-struct Next<'a> {
+pub(super) struct Next<'a> {
     files: &'a Files,
-    folder: Folder<'a>,
-    manifest: Manifest,
-    runs: Vec<Arc<Run>>,
+    pub folder: Folder<'a>,
+    pub manifest: Manifest,
+    pub runs: Vec<Arc<Run>>,
     retired: Vec<Arc<Run>>,
     strays: Vec<PathBuf>,
 }
 
 impl<'a> Next<'a> {
-    fn new(files: &'a Files, hand: &Hand) -> Self {
+    pub(super) fn new(files: &'a Files, hand: &Hand) -> Self {
         let before = &hand.before.manifest;
         Next {
             files,
             folder: Folder { disk: &*files.disk, dir: &files.dir, last_file: before.last_file },
             manifest: Manifest {
                 number: before.number + 1,
+                commits: before.commits + 1,
                 line: hand.line,
                 newest: hand.newest,
                 totals: hand.totals.clone(),
@@ -236,7 +149,7 @@ impl<'a> Next<'a> {
         (0u16..).zip(&self.files.options.cubes)
     }
 
-    fn write_names(&mut self) -> Result<(), Error> {
+    pub(super) fn write_names(&mut self) -> Result<(), Error> {
         let names = self.files.names();
         let fresh = names.fresh();
         if fresh.is_empty() {
@@ -271,13 +184,10 @@ impl<'a> Next<'a> {
     }
 
     /// Writes what the segments add to each cube.
-    fn write_runs(&mut self, frozen: &[Arc<Frozen>]) -> Result<(), Error> {
-        let floors = self.manifest.cubes.iter().map(|cube| cube.floor);
-        let mut spills: Vec<Spill> = self
-            .cubes()
-            .zip(floors)
-            .map(|((place, cube), floor)| Spill::new(place, cube, floor))
-            .collect();
+    pub(super) fn write_runs(&mut self, frozen: &[Arc<Frozen>]) -> Result<(), Error> {
+        let cubes = (0u16..).zip(&self.manifest.cubes);
+        let mut spills: Vec<Spill> =
+            cubes.map(|(place, cube)| Spill::new(place, cube, cube.floor..cube.taken)).collect();
         let segments: Vec<&[Row]> = frozen.iter().map(|segment| segment.rows()).collect();
         let mut segments = Segments::new(segments);
         let mut batch = Vec::new();
@@ -288,10 +198,14 @@ impl<'a> Next<'a> {
         }
         for spill in spills {
             let written = spill.finish(&mut self.folder)?;
-            let dir = self.folder.dir;
-            self.runs.extend(written.into_iter().map(|meta| Arc::new(Run::new(dir, meta))));
+            self.add_runs(written);
         }
         Ok(())
+    }
+
+    pub(super) fn add_runs(&mut self, written: Vec<RunMeta>) {
+        let dir = self.folder.dir;
+        self.runs.extend(written.into_iter().map(|meta| Arc::new(Run::new(dir, meta))));
     }
 
     /// Raises floors until each cube fits its budget: the oldest spans go first.
@@ -319,29 +233,30 @@ impl<'a> Next<'a> {
         self.retired.extend::<Vec<_>>(gone);
     }
 
-    fn merge(&mut self) -> Result<(), Error> {
-        let metas = self.runs.iter().map(|run| &run.meta);
-        for merge in due(metas, &self.files.options, self.manifest.newest) {
-            self.merge_one(&merge)?;
+    /// Puts work into force whose outcome this commit names: at once where `all` is set.
+    pub(super) fn take_work(&mut self, writer: &mut Writer, all: bool) -> Result<(), Error> {
+        if !all && self.manifest.commits < self.manifest.pending.due {
+            return Ok(());
         }
+        let Files { disk, dir, .. } = self.files;
+        let task = || Task::of(disk, dir, &self.manifest, &self.runs).map(Work::Later);
+        let Some(work) = writer.work.take().or_else(task) else { return Ok(()) };
+        let outcome = work.finish()?;
+        let dir = self.folder.dir;
+        let retired = settle(&mut self.manifest, &mut self.runs, dir, outcome);
+        self.retired.extend(retired);
         Ok(())
     }
 
-    fn merge_one(&mut self, merge: &Merge) -> Result<(), Error> {
-        let is_input = |run: &RunMeta| merge.inputs.contains(&run.id);
-        let inputs: Vec<Arc<Run>> =
-            self.runs.iter().filter(|run| is_input(&run.meta)).cloned().collect();
-        let meta = self.folder.run(merge.cube, merge.span);
-        let pane_seconds = self.files.options.cubes[usize::from(merge.cube)].pane.seconds();
-        let written = merge_runs(&self.folder, &inputs, meta, pane_seconds)?;
-        self.retire(is_input);
-        let dir = self.folder.dir;
-        self.runs.extend(written.map(|meta| Arc::new(Run::new(dir, meta))));
-        Ok(())
+    /// Decides on the next work, where none is under way.
+    pub(super) fn decide(&mut self) {
+        self.manifest.last_file = self.folder.last_file;
+        decide(&mut self.manifest, &self.runs, &self.files.options);
+        self.folder.last_file = self.manifest.last_file;
     }
 
     /// Puts the manifest in place. From here on this is what a crash leaves.
-    fn publish(&mut self) -> Result<(), Error> {
+    pub(super) fn publish(&mut self) -> Result<(), Error> {
         self.manifest.last_file = self.folder.last_file;
         self.runs.sort_by_key(|run| run.meta.id);
         self.manifest.runs = self.runs.iter().map(|run| run.meta).collect();

@@ -186,12 +186,15 @@ struct Tally {
     spend: Spend,
 }
 
+/// The place of what no figure counts.
+pub(super) const NO_FIGURE: u8 = FIGURES as u8 - 1;
+
 /// The place of the figure that a kind and a verdict are counted in, by their codes.
-struct Places([u8; 1 << 9]);
+pub(super) struct Places([u8; 1 << 9]);
 
 impl Places {
-    fn new() -> Self {
-        let mut places = [FIGURES as u8 - 1; 1 << 9];
+    pub(super) fn new() -> Self {
+        let mut places = [NO_FIGURE; 1 << 9];
         for kind in (0..16).filter_map(Kind::from_code) {
             for verdict in Verdict::all() {
                 if let Some(place) = figure_place(kind, verdict) {
@@ -200,6 +203,11 @@ impl Places {
             }
         }
         Places(places)
+    }
+
+    #[inline]
+    pub(super) const fn of(&self, kind: u8, verdict: u8) -> u8 {
+        self.0[Self::at(kind, verdict)]
     }
 
     #[inline]
@@ -233,12 +241,48 @@ pub(super) struct Fold {
     groups: Vec<(GroupKey, Tally)>,
     places: HashTable<u32>,
     hasher: RandomState,
+    /// Where time alone tells groups apart.
+    by_time: Option<ByTime>,
     last: usize,
 }
 
+/// A slot of [`ByTime`] nothing has been seen for.
+const NOWHERE: u32 = u32::MAX;
+
+/// The most buckets that have a slot each.
+const SLOTS_MAX: i64 = 1 << 17;
+
+/// The places of groups by bucket: all the slots there can be, so that nothing is hashed.
+struct ByTime {
+    from: i64,
+    width: i64,
+    slots: Vec<u32>,
+}
+
+impl ByTime {
+    fn of(query: &Query, (from, to): (i64, i64)) -> Option<Self> {
+        let width = bucket_seconds(query.granularity)?;
+        let from = from.div_euclid(width) * width;
+        let count = (to - from + width - 1) / width;
+        (query.group_by.is_empty() && count <= SLOTS_MAX).then(|| ByTime {
+            from,
+            width,
+            slots: vec![NOWHERE; usize::try_from(count).expect("just bounded")],
+        })
+    }
+
+    #[inline]
+    fn slot(&mut self, bucket: i64) -> Option<&mut u32> {
+        let at = usize::try_from((bucket - self.from) / self.width).ok()?;
+        self.slots.get_mut(at)
+    }
+}
+
 impl Fold {
-    pub(super) fn new(query: &Query, groups_max: usize) -> Self {
+    /// Folds rows of the seconds in `bounds`.
+    pub(super) fn new(query: &Query, bounds: (i64, i64), groups_max: usize) -> Self {
         Fold {
+            by_time: ByTime::of(query, bounds),
             shape: Shape::of(query),
             figure_places: Places::new(),
             groups_max,
@@ -255,10 +299,36 @@ impl Fold {
         let place = self.place(self.shape.key(row))?;
         let Row { key, measure } = row;
         let tally = &mut self.groups[place].1;
-        let figure = self.figure_places.0[Places::at(key.kind, key.verdict)];
+        let figure = self.figure_places.of(key.kind, key.verdict);
         tally.figures[usize::from(figure)] += measure.count;
         tally.spend.add(key.currency, measure.spend);
         Ok(())
+    }
+
+    /// The place of the group of an ad, where ads alone tell groups apart.
+    pub(super) fn place_of_ad(&mut self, ad: u64) -> Result<usize, Error> {
+        self.place(GroupKey { ad, ..GroupKey::default() })
+    }
+
+    /// Adds to the figure at place `figure` of the group at `place`.
+    pub(super) fn add_figure(&mut self, place: usize, figure: u8, count: i64) {
+        self.groups[place].1.figures[usize::from(figure)] += count;
+    }
+
+    /// Adds money to the group at `place`.
+    pub(super) fn add_spend(&mut self, place: usize, currency: u16, micros: Micros) {
+        self.groups[place].1.spend.add(currency, micros);
+    }
+
+    /// How many groups there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The ad of the group at `place`, and its figures.
+    pub(super) fn group(&self, place: usize) -> (u64, &[i64; FIGURES]) {
+        let (key, tally) = &self.groups[place];
+        (key.ad, &tally.figures)
     }
 
     /// The place of a group. Rows of one group mostly follow each other.
@@ -267,6 +337,25 @@ impl Fold {
         if self.groups.get(self.last).is_some_and(|(last, _)| *last == key) {
             return Ok(self.last);
         }
+        if let Some(by_time) = &mut self.by_time
+            && let Some(slot) = by_time.slot(key.bucket)
+        {
+            if *slot == NOWHERE {
+                let groups = &mut self.groups;
+                *slot = u32::try_from(groups.len()).expect("there are as many as buckets at most");
+                if groups.len() >= self.groups_max {
+                    return Err(too_many(self.groups_max));
+                }
+                groups.push((key, Tally::default()));
+            }
+            self.last = *slot as usize;
+            return Ok(self.last);
+        }
+        self.hashed(key)
+    }
+
+    #[inline]
+    fn hashed(&mut self, key: GroupKey) -> Result<usize, Error> {
         let Fold { groups, places, hasher, .. } = self;
         let hash = hasher.hash_one(key);
         if let Some(&place) = places.find(hash, |&place| groups[place as usize].0 == key) {
@@ -281,6 +370,18 @@ impl Fold {
         places.insert_unique(hash, place, |&place| hasher.hash_one(groups[place as usize].0));
         self.last = place as usize;
         Ok(self.last)
+    }
+
+    /// Forgets all groups but those at `places`, which differ.
+    pub(super) fn keep(&mut self, places: Vec<usize>) {
+        let groups = &mut self.groups;
+        let kept = places.into_iter().map(|place| {
+            let (key, tally) = &mut groups[place];
+            (*key, std::mem::take(tally))
+        });
+        self.groups = kept.collect();
+        self.places.clear();
+        self.last = usize::MAX;
     }
 
     /// The groups, in no order; some may be zero.

@@ -10,13 +10,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reckon_disk::Disk;
 
-use super::options::{Options, Pane};
+use super::options::{Dimensions, Options, Pane};
 use super::row::Row;
 use super::run::{Cursor, Folder, Run, RunMeta, RunWriter, Span};
-use crate::Error;
+use super::spill::{BATCH_ROWS, Spill};
+use crate::{BrokenKind, Error};
 
 /// The most merges of one `persist`.
 const MERGES_MAX: usize = 8;
@@ -98,24 +100,67 @@ pub(super) fn merge_runs(
     folder: &Folder<'_>,
     inputs: &[Arc<Run>],
     meta: RunMeta,
-    pane_seconds: i64,
+    shape: (Dimensions, i64),
+    proceed: &Proceed,
 ) -> Result<Option<RunMeta>, Error> {
-    let mut writer = RunWriter::new(meta, pane_seconds);
-    let mut merged = Merged::open(folder.disk, inputs, pane_seconds)?;
-    while let Some(row) = merged.next()? {
-        writer.push(&row, folder)?;
+    let mut writer = RunWriter::new(meta, shape);
+    let mut merged = Merged::open(folder.disk, inputs, shape.1)?;
+    let mut batch = Vec::new();
+    while merged.fill(&mut batch)? {
+        proceed.check()?;
+        for row in &batch {
+            writer.push(row, folder)?;
+        }
     }
     writer.finish(folder)
 }
 
+/// Whether work that takes long is still wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proceed(Arc<AtomicBool>);
+
+impl Proceed {
+    /// Ends the work.
+    pub(super) fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(Error::broken(BrokenKind::Poisoned, &"merging", "the store is closed"));
+        }
+        Ok(())
+    }
+}
+
+/// Writes what the rows of `inputs` in `seconds` add up to in the coarser cube of `spill`.
+pub(super) fn seal_runs(
+    folder: &mut Folder<'_>,
+    (inputs, pane_seconds): (&[Arc<Run>], i64),
+    mut spill: Spill,
+    proceed: &Proceed,
+) -> Result<Vec<RunMeta>, Error> {
+    let mut merged = Merged::open(folder.disk, inputs, pane_seconds)?;
+    let mut batch = Vec::new();
+    while merged.fill(&mut batch)? {
+        proceed.check()?;
+        spill.add(&batch, folder)?;
+    }
+    spill.finish(folder)
+}
+
 /// The rows of some runs in the order of their keys, those with equal keys added up: a heap of the
 /// next row of each, the least on top.
-struct Merged {
+pub(super) struct Merged {
     heads: Vec<(Row, Cursor)>,
 }
 
 impl Merged {
-    fn open(disk: &dyn Disk, inputs: &[Arc<Run>], pane_seconds: i64) -> Result<Self, Error> {
+    pub(super) fn open(
+        disk: &dyn Disk,
+        inputs: &[Arc<Run>],
+        pane_seconds: i64,
+    ) -> Result<Self, Error> {
         let mut heads = Vec::with_capacity(inputs.len());
         for run in inputs {
             let mut cursor = run.cursor(disk, pane_seconds)?;
@@ -126,6 +171,17 @@ impl Merged {
         // A sorted list is a heap.
         heads.sort_by_key(|(row, _)| row.key);
         Ok(Merged { heads })
+    }
+
+    /// Replaces `batch` by the next rows; false at the end.
+    pub(super) fn fill(&mut self, batch: &mut Vec<Row>) -> Result<bool, Error> {
+        batch.clear();
+        while batch.len() < BATCH_ROWS
+            && let Some(row) = self.next()?
+        {
+            batch.push(row);
+        }
+        Ok(!batch.is_empty())
     }
 
     fn next(&mut self) -> Result<Option<Row>, Error> {

@@ -4,12 +4,13 @@
 //!   apply ---> hot: active table -> frozen segments        finest cells, one table for all cubes
 //!                                        |
 //!   persist                              v  project, sort
-//!              runs of each cube and span of time  --- merge ---> larger runs
+//!              runs of each cube and span of time  --- work ---> larger runs, runs of coarser tiers
 //!                                        |
 //!                                        v
-//!              manifest-N: epoch, generation, totals, floors, names of all files
+//!              manifest-N: epoch, generation, totals, floors, tiers, work, names of all files
 //!
-//!   query ---> plan: cheapest exact cube ---> fold(hot + runs) ---> slide ---> order, cut, texts
+//!   query ---> plan: cheapest exact tiers ---> fold(hot + runs) ---> slide ---> order, cut, texts
+//!                                         `--> top(hot + leaders of runs) ---'
 //! ```
 //!
 //! Everything is a sum, so reading is adding the hot part to the runs, and merging runs changes
@@ -20,11 +21,15 @@
 mod block;
 mod column;
 mod commit;
+mod export;
 mod fold;
 mod hot;
+mod leaders;
 mod manifest;
+mod mend;
 mod merge;
 mod names;
+mod open;
 mod options;
 mod order;
 mod plan;
@@ -32,9 +37,11 @@ mod row;
 mod run;
 mod slide;
 mod spill;
+mod top;
 mod totals;
 mod verify;
 mod wire;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -46,17 +53,20 @@ use self::fold::{Fold, wanted};
 use self::hot::{Frozen, Hot};
 use self::manifest::{Line, Manifest};
 use self::names::Names;
-use self::plan::{Need, choose};
+use self::plan::{Need, Stretch, plan};
 use self::row::{Key, Select};
 use self::run::Run;
 use self::slide::{Windows, slide};
+use self::top::Ranking;
 use self::totals::Totals;
+use self::work::{Task, Work};
 use crate::{
-    Answer, BrokenKind, Counts, Error, Field, Filter, Granularity, LiveSecond, Marks, Query,
-    Refusal, RollupStore, Total,
+    Answer, BrokenKind, Counts, Error, Export, Exported, Field, Filter, Granularity, LiveSecond,
+    Marks, Query, Refusal, RollupStore, Total,
 };
 
-pub use self::options::{Cube, Dimensions, Options, Pane};
+pub use self::manifest::Mend;
+pub use self::options::{Cube, Dimensions, Filling, Merging, Options, Pane};
 pub use self::verify::{Damage, Report, verify};
 
 /// The most seconds [`RollupStore::live`] answers.
@@ -83,6 +93,8 @@ struct Writer {
     retired: Vec<Arc<Run>>,
     /// Other files no manifest names any more.
     strays: Vec<PathBuf>,
+    /// What the manifest in force says is to be done.
+    work: Option<Work>,
 }
 
 /// What questions see.
@@ -122,12 +134,15 @@ fn decide(line: &Line, epoch: &Epoch) -> Result<Decision, Refusal> {
 }
 
 impl Files {
-    /// Opens the rollup in `dir`, or makes an empty one, and removes the strays of a crash. The cubes
-    /// must be those it was made with.
+    /// Opens the rollup in `dir`, or makes an empty one, and removes the strays of a crash. Where it
+    /// was made with other cubes, new ones are filled from the old and removed ones dropped;
+    /// [`BrokenKind::Mismatch`] where no old cube has what a new one keeps.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Self, Error> {
         options.check()?;
-        let opened = commit::open(&*disk, dir, &options)?;
+        let opened = open::open(&disk, dir, &options)?;
         let manifest = &opened.durable.manifest;
+        let task = Task::of(&disk, dir, manifest, &opened.durable.runs);
+        let work = task.map(|task| Work::begin(task, options.merging));
         let visible = Visible {
             hot: Hot::new(options.segment_rows),
             line: manifest.line,
@@ -139,7 +154,7 @@ impl Files {
             disk,
             dir: dir.to_owned(),
             options,
-            writer: Mutex::default(),
+            writer: Mutex::new(Writer { work, ..Writer::default() }),
             visible: RwLock::new(visible),
             names: RwLock::new(opened.names),
             _lock: opened.lock,
@@ -200,10 +215,10 @@ impl Files {
     fn snapshot(&self, query: &Query, bounds: (i64, i64)) -> Result<Snapshot, Error> {
         let need = Need::of(query, bounds);
         let visible = self.visible();
-        let cube = choose(&need, &visible.durable)?;
-        let select =
-            Select { tenant: query.tenant.0, filter: query.filter, from: need.from, to: need.to };
-        let mut fold = Fold::new(query, self.options.groups_max);
+        let stretches = plan(&need, &visible.durable)?;
+        let (from, to) = (need.from, need.to);
+        let select = Select { tenant: Some(query.tenant.0), filter: query.filter, from, to };
+        let mut fold = Fold::new(query, (from, to), self.options.groups_max);
         let mut outcome = Ok(());
         visible.hot.scan_active(&select, |row| {
             if outcome.is_ok() {
@@ -212,7 +227,7 @@ impl Files {
         });
         outcome?;
         Ok(Snapshot {
-            cube,
+            stretches,
             select,
             fold,
             frozen: visible.hot.frozen(),
@@ -224,7 +239,7 @@ impl Files {
 
 /// What a question is answered from.
 struct Snapshot {
-    cube: usize,
+    stretches: Vec<Stretch>,
     select: Select,
     fold: Fold,
     frozen: Vec<Arc<Frozen>>,
@@ -233,9 +248,9 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    /// Adds frozen segments and runs to what has been folded.
-    fn fold_rest(&mut self, disk: &dyn Disk, query: &Query) -> Result<(), Error> {
-        let Snapshot { cube, select, fold, frozen, durable, .. } = self;
+    /// Adds the frozen segments to what has been folded.
+    fn fold_frozen(&mut self) -> Result<(), Error> {
+        let Snapshot { select, fold, frozen, .. } = self;
         for segment in frozen.iter() {
             let mut outcome = Ok(());
             segment.scan(select, |row| {
@@ -245,13 +260,55 @@ impl Snapshot {
             });
             outcome?;
         }
-        let declared = &durable.manifest.cubes[*cube];
-        let shape = (declared.dimensions, declared.pane.seconds());
+        Ok(())
+    }
+
+    /// Adds the runs.
+    fn fold_runs(&mut self, disk: &dyn Disk, query: &Query) -> Result<(), Error> {
+        let Snapshot { stretches, select, fold, durable, .. } = self;
         let wanted = wanted(query);
-        for run in durable.runs.iter().filter(|run| usize::from(run.meta.cube) == *cube) {
-            run.scan(disk, shape, (select, wanted), |row| fold.add(row))?;
+        for stretch in stretches.iter() {
+            let shape = durable.shape(stretch.cube);
+            let select = Select { from: stretch.from, to: stretch.to, ..*select };
+            for run in durable.runs_of(stretch.cube) {
+                run.scan(disk, shape, (&select, wanted), |row| fold.add(row))?;
+            }
         }
         Ok(())
+    }
+
+    /// The names of the cubes it is read from, in the order of time.
+    fn cubes(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for stretch in &self.stretches {
+            let name = self.durable.manifest.cubes[stretch.cube].name.as_str();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join("+")
+    }
+}
+
+impl Durable {
+    /// What a cube keeps, and the width of its panes in seconds.
+    fn shape(&self, cube: usize) -> (Dimensions, i64) {
+        let cube = &self.manifest.cubes[cube];
+        (cube.dimensions, cube.pane.seconds())
+    }
+
+    fn runs_of(&self, cube: usize) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.iter().filter(move |run| usize::from(run.meta.cube) == cube)
+    }
+}
+
+impl Drop for Files {
+    /// Whoever opens the folder next writes to it alone.
+    fn drop(&mut self) {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(work) = writer.work.take() {
+            work.stop();
+        }
     }
 }
 
@@ -311,7 +368,12 @@ impl RollupStore for Files {
     fn query(&self, query: &Query) -> Result<Answer, Error> {
         let (from, to) = query.bounds()?;
         let mut snapshot = self.snapshot(query, (from, to))?;
-        snapshot.fold_rest(&*self.disk, query)?;
+        snapshot.fold_frozen()?;
+        match Ranking::of(query) {
+            Some(ranking) => snapshot.fold_leaders(&*self.disk, ranking)?,
+            None => snapshot.fold_runs(&*self.disk, query)?,
+        }
+        let cube = snapshot.cubes();
         let mut groups = snapshot.fold.into_groups();
         if let Granularity::Sliding { window, step } = query.granularity {
             let windows = Windows { from, to, window: i64::from(window), step: i64::from(step) };
@@ -321,9 +383,23 @@ impl RollupStore for Files {
             from: Timestamp::from_seconds(from),
             to: Timestamp::from_seconds(to),
             applied: snapshot.applied,
-            cube: snapshot.durable.manifest.cubes[snapshot.cube].name.clone(),
+            cube,
             rows: order::rows(groups, query, &self.names())?,
         })
+    }
+
+    fn export(&self, export: &Export) -> Result<Exported, Error> {
+        self.export_rows(export)
+    }
+
+    fn rebuild(
+        &self,
+        tenant: TenantId,
+        from: Timestamp,
+        to: Timestamp,
+        figures: &Deltas,
+    ) -> Result<u64, Error> {
+        self.replace(tenant, (from, to), figures)
     }
 
     fn live(

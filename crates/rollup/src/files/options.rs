@@ -2,7 +2,9 @@
 //!
 //! Cubes are declared, never guessed: each costs a sorted copy of what it keeps, and a question that
 //! no cube can answer exactly is refused with the name of what to declare. Kind, verdict and currency
-//! are in the key of every cube, so any metric can be had from any of them.
+//! are in the key of every cube, so any metric can be had from any of them. Coarse tiers of a cube are
+//! filled when their panes are past ([`Filling::WhenPast`]): a marker then costs what the fine ones
+//! cost, and a question over months still reads days.
 
 use crate::{BrokenKind, Dimension, Error};
 
@@ -112,6 +114,16 @@ impl Pane {
         }
     }
 
+    /// How long after its end a pane is made where it is made of finer ones: by then most of what
+    /// comes late has come, and what comes later costs a row of its own.
+    pub(super) const fn lag_seconds(self) -> i64 {
+        match self {
+            Pane::Second | Pane::Minute => 60,
+            Pane::Hour => 600,
+            Pane::Day => 3_600,
+        }
+    }
+
     /// The widest pane that divides `seconds`.
     pub(super) const fn dividing(seconds: i64) -> Self {
         match seconds {
@@ -121,6 +133,16 @@ impl Pane {
             _ => Pane::Second,
         }
     }
+}
+
+/// When a cube gets its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// With every marker.
+    AtOnce,
+    /// When its panes are past, from the smallest finer cube that has all of them; what comes later
+    /// for these goes in with every marker. Until then questions read the finer cube.
+    WhenPast,
 }
 
 /// A cube: sums by some dimensions and a width of time.
@@ -136,12 +158,32 @@ pub struct Cube {
     pub retention: Option<u32>,
     /// The most bytes of files; beyond it the oldest buckets go first. `None`: no bound.
     pub bytes_max: Option<u64>,
+    /// When it gets its rows.
+    pub filling: Filling,
 }
 
 impl Cube {
     /// A cube that is kept for ever.
     pub fn new(name: &str, dimensions: Dimensions, pane: Pane) -> Self {
-        Cube { name: name.to_owned(), dimensions, pane, retention: None, bytes_max: None }
+        Cube {
+            name: name.to_owned(),
+            dimensions,
+            pane,
+            retention: None,
+            bytes_max: None,
+            filling: Filling::AtOnce,
+        }
+    }
+
+    /// Filled when its panes are past.
+    #[must_use]
+    pub fn when_past(self) -> Self {
+        Cube { filling: Filling::WhenPast, ..self }
+    }
+
+    /// True where nothing is ever dropped.
+    pub(super) const fn is_kept_for_ever(&self) -> bool {
+        self.retention.is_none() && self.bytes_max.is_none()
     }
 
     /// Bounded in time and bytes.
@@ -151,10 +193,34 @@ impl Cube {
     }
 }
 
+/// The place of the cube that one filled when its panes are past is made of: the smallest finer one.
+pub(super) fn source_of(cubes: &[Cube], place: usize) -> Option<usize> {
+    let cube = &cubes[place];
+    let holds = |other: &Cube| {
+        other.is_kept_for_ever()
+            && other.pane < cube.pane
+            && other.dimensions.covers(cube.dimensions)
+    };
+    let sources = cubes.iter().enumerate().filter(|(_, other)| holds(other));
+    sources
+        .min_by_key(|(place, other)| (other.dimensions.len(), -other.pane.seconds(), *place))
+        .map(|(place, _)| place)
+}
+
+/// Where runs are merged and tiers are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merging {
+    /// On a thread of its own, beside the counter. What it made is named by a later marker, and by
+    /// which one is decided when the work is: the files are the same as with [`Merging::Inline`].
+    Thread,
+    /// Within the marker that names what it made.
+    Inline,
+}
+
 /// Everything the store is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The cubes. A folder is opened with the cubes it was made with.
+    /// The cubes. Where a folder was made with others, it is changed when it is opened.
     pub cubes: Vec<Cube>,
     /// The most rows in memory that are not in files yet; beyond it `apply` persists by itself.
     pub hot_rows_max: usize,
@@ -166,17 +232,19 @@ pub struct Options {
     pub groups_max: usize,
     /// How many runs of about one size are merged into one; at least 2.
     pub fan_in: usize,
-    /// The most rows one merge reads, which bounds how long `persist` takes.
+    /// The most rows one merge reads.
     pub merge_rows_max: u64,
+    /// Where runs are merged and tiers are made.
+    pub merging: Merging,
 }
 
 /// How far back seconds are kept by default.
 const SECONDS_KEPT: u32 = 3_600;
 
 impl Options {
-    /// The default cubes: full detail by minute; ad and campaign by minute; campaign and region by
-    /// day; and for the last hour full detail by second, within `seconds_bytes_max` bytes of files,
-    /// and its total, within as many again at most.
+    /// The default cubes. At once: full detail, ads, and campaigns by region, all by minute; and for
+    /// the last hour full detail by second, within `seconds_bytes_max` bytes of files, and its total,
+    /// within as many again at most. When past: the tiers of these by hour and day.
     pub fn new(seconds_bytes_max: u64) -> Self {
         let ads = Dimensions::of(&[Dimension::Ad, Dimension::Campaign]);
         let regions = Dimensions::of(&[Dimension::Campaign, Dimension::Region]);
@@ -184,11 +252,16 @@ impl Options {
             cubes: vec![
                 Cube::new("detail_by_minute", Dimensions::ALL, Pane::Minute),
                 Cube::new("ads_by_minute", ads, Pane::Minute),
-                Cube::new("campaign_regions_by_day", regions, Pane::Day),
+                Cube::new("campaign_regions_by_minute", regions, Pane::Minute),
                 Cube::new("detail_by_second", Dimensions::ALL, Pane::Second)
                     .kept_for(SECONDS_KEPT, seconds_bytes_max),
                 Cube::new("total_by_second", Dimensions::NONE, Pane::Second)
                     .kept_for(SECONDS_KEPT, seconds_bytes_max),
+                Cube::new("detail_by_day", Dimensions::ALL, Pane::Day).when_past(),
+                Cube::new("ads_by_hour", ads, Pane::Hour).when_past(),
+                Cube::new("ads_by_day", ads, Pane::Day).when_past(),
+                Cube::new("campaign_regions_by_hour", regions, Pane::Hour).when_past(),
+                Cube::new("campaign_regions_by_day", regions, Pane::Day).when_past(),
             ],
             hot_rows_max: 1_000_000,
             segment_rows: 1 << 14,
@@ -196,6 +269,7 @@ impl Options {
             groups_max: 4_000_000,
             fan_in: 8,
             merge_rows_max: 32_000_000,
+            merging: Merging::Thread,
         }
     }
 
@@ -217,6 +291,17 @@ impl Options {
         let twice = |(at, cube): (usize, &Cube)| self.cubes[..at].iter().any(|c| same(c, cube));
         if self.cubes.iter().enumerate().any(twice) {
             return wrong("names of cubes differ");
+        }
+        let sourceless = (0..self.cubes.len()).find(|&place| {
+            let cube = &self.cubes[place];
+            cube.filling == Filling::WhenPast
+                && (!cube.is_kept_for_ever() || source_of(&self.cubes, place).is_none())
+        });
+        if let Some(place) = sourceless {
+            let name = &self.cubes[place].name;
+            return wrong(&format!(
+                "{name} is filled when past: declare a finer cube with its dimensions, and keep both"
+            ));
         }
         Ok(())
     }

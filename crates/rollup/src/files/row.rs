@@ -97,7 +97,8 @@ impl Key {
 /// Which rows a question is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Select {
-    pub tenant: u32,
+    /// One tenant, or all.
+    pub tenant: Option<u32>,
     pub filter: Filter,
     /// The first second.
     pub from: i64,
@@ -111,7 +112,7 @@ impl Select {
             wanted.is_none_or(|wanted| wanted == value)
         }
         let filter = &self.filter;
-        key.tenant == self.tenant
+        is(self.tenant, key.tenant)
             && (self.from..self.to).contains(&key.second)
             && is(filter.ad, key.ad)
             && is(filter.campaign, key.campaign)
@@ -130,9 +131,13 @@ impl Select {
             None => (0, u64::MAX),
         };
         let ad = bounds(Dimension::Ad, self.filter.ad);
-        let one_ad = ad.0 == ad.1;
+        let one_ad = ad.0 == ad.1 && self.tenant.is_some();
         let campaign = bounds(Dimension::Campaign, self.filter.campaign.filter(|_| one_ad));
-        ((self.tenant, ad.0, campaign.0), (self.tenant, ad.1, campaign.1))
+        let (least, greatest) = match self.tenant {
+            Some(tenant) => (tenant, tenant),
+            None => (0, u32::MAX),
+        };
+        ((least, ad.0, campaign.0), (greatest, ad.1, campaign.1))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Runs: immutable, sorted, columnar files of one cube and one span of time.
 //!
 //! ```text
-//!   magic 8 | block | block | ... | index | index offset u64 | index length u32 | crc32c u32 | magic 8
+//!   magic 8 | block | block | ... | leaders
+//!   index | index offset u64 | index length u32 | crc32c u32 | magic 8
 //! ```
 //!
-//! The index has, for each block, its place, its checksum, the leading part of its first key and its
-//! least and greatest bucket, so a question about one ad reads one block of a run. A run is written
-//! once, synced, and then named by a manifest; nothing ever changes it.
+//! The index has the place of the leaders ([`super::leaders`]; length 0 where there are none) and, for
+//! each block, its place, its checksum, the leading part of its first key and its least and greatest
+//! bucket, so a question about one ad reads one block of a run. A run is written once, synced, and then
+//! named by a manifest; nothing ever changes it. Version 1 had no leaders.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,12 +17,14 @@ use std::sync::{Arc, OnceLock};
 use reckon_disk::{Disk, File, Open};
 
 use super::block::{BLOCK_ROWS, Block, Grid, OpenBlock, Wanted};
+use super::leaders::{self, Gather, Leaders};
 use super::options::Dimensions;
 use super::row::{LEADS_ALL, Lead, Row, Select};
 use super::wire::{Reader, seal, unseal};
 use crate::Error;
 
-const MAGIC: &[u8; 8] = b"RKNRUN01";
+const MAGIC: &[u8; 8] = b"RKNRUN02";
+const MAGIC_1: &[u8; 8] = b"RKNRUN01";
 const TAIL_BYTES: u64 = 24;
 /// Bytes gathered before they are handed to the disk.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -109,6 +113,29 @@ impl BlockEntry {
     }
 }
 
+/// What is read of a run before anything else.
+#[derive(Debug, PartialEq, Eq)]
+struct Index {
+    leaders_offset: u64,
+    leaders_length: u32,
+    blocks: Vec<BlockEntry>,
+}
+
+const INDEX_HEAD_BYTES: usize = 8 + 4;
+
+impl Index {
+    fn read(bytes: &[u8], is_first: bool) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let (leaders_offset, leaders_length) =
+            if is_first { (0, 0) } else { (reader.u64()?, reader.u32()?) };
+        let head = if is_first { 0 } else { INDEX_HEAD_BYTES };
+        let count = (bytes.len() - head) / ENTRY_BYTES;
+        let blocks: Option<Vec<_>> = (0..count).map(|_| BlockEntry::read(&mut reader)).collect();
+        let blocks = blocks.filter(|_| reader.is_empty())?;
+        Some(Index { leaders_offset, leaders_length, blocks })
+    }
+}
+
 /// A folder that files are being added to.
 pub(super) struct Folder<'a> {
     pub disk: &'a dyn Disk,
@@ -139,15 +166,19 @@ pub(super) struct RunWriter {
     block: OpenBlock,
     chunk: Vec<u8>,
     entries: Vec<BlockEntry>,
+    gather: Option<Gather>,
 }
 
 impl RunWriter {
     /// Begins the file of `meta`, whose rows, bytes and bounds are found out on the way.
-    pub(super) fn new(meta: RunMeta, pane_seconds: i64) -> Self {
+    pub(super) fn new(meta: RunMeta, (dimensions, pane_seconds): (Dimensions, i64)) -> Self {
+        let grid = Grid { start: meta.span.start, pane_seconds };
+        let has_leaders = leaders::are_kept(dimensions, grid, meta.span.width);
         RunWriter {
             file: None,
             meta,
-            grid: Grid { start: meta.span.start, pane_seconds },
+            grid,
+            gather: has_leaders.then(|| Gather::new(grid, meta.span.width)),
             block: OpenBlock::default(),
             chunk: MAGIC.to_vec(),
             entries: Vec::new(),
@@ -162,6 +193,9 @@ impl RunWriter {
     pub(super) fn push(&mut self, row: &Row, folder: &Folder<'_>) -> Result<(), Error> {
         if row.is_zero() {
             return Ok(());
+        }
+        if let Some(gather) = &mut self.gather {
+            gather.push(row);
         }
         self.block.push(row, self.grid);
         if self.block.len() == BLOCK_ROWS { self.end_block(folder) } else { Ok(()) }
@@ -209,8 +243,15 @@ impl RunWriter {
         if self.entries.is_empty() {
             return Ok(None);
         }
-        let offset = self.meta.bytes + self.chunk.len() as u64;
-        let mut index = Vec::with_capacity(self.entries.len() * ENTRY_BYTES);
+        let end = |writer: &Self| writer.meta.bytes + writer.chunk.len() as u64;
+        let leaders_offset = end(&self);
+        let leaders = self.gather.take().map(Gather::finish).unwrap_or_default();
+        self.chunk.extend_from_slice(&leaders);
+        let offset = end(&self);
+        let mut index = Vec::with_capacity(INDEX_HEAD_BYTES + self.entries.len() * ENTRY_BYTES);
+        index.extend_from_slice(&leaders_offset.to_le_bytes());
+        let length = u32::try_from(leaders.len()).expect("leaders are few");
+        index.extend_from_slice(&length.to_le_bytes());
         self.entries.iter().for_each(|entry| entry.put(&mut index));
         let length = u32::try_from(index.len()).expect("merges are bounded");
         index.extend_from_slice(&offset.to_le_bytes());
@@ -229,12 +270,13 @@ impl RunWriter {
 pub(super) struct Run {
     pub meta: RunMeta,
     path: PathBuf,
-    index: OnceLock<Vec<BlockEntry>>,
+    index: OnceLock<Index>,
+    leaders: OnceLock<Arc<Vec<Leaders>>>,
 }
 
 impl Run {
     pub(super) fn new(dir: &Path, meta: RunMeta) -> Self {
-        Run { meta, path: run_path(dir, meta.id), index: OnceLock::new() }
+        Run { meta, path: run_path(dir, meta.id), index: OnceLock::new(), leaders: OnceLock::new() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -261,7 +303,7 @@ impl Run {
         disk.open(&self.path, Open::Read).map_err(|e| self.failed(e))
     }
 
-    fn index(&self, file: &dyn File) -> Result<&[BlockEntry], Error> {
+    fn index(&self, file: &dyn File) -> Result<&Index, Error> {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
@@ -269,7 +311,7 @@ impl Run {
         Ok(self.index.get_or_init(|| index))
     }
 
-    fn read_index(&self, file: &dyn File) -> Result<Vec<BlockEntry>, Error> {
+    fn read_index(&self, file: &dyn File) -> Result<Index, Error> {
         let length = file.len().map_err(|e| self.failed(e))?;
         if length != self.meta.bytes {
             return Err(self.damaged(&format!("{length} bytes, {} expected", self.meta.bytes)));
@@ -284,12 +326,35 @@ impl Run {
         let (offset, length) = place.ok_or_else(|| self.damaged("its tail names no index"))?;
         let index = self.read_bytes(file, offset, length as usize + 16)?;
         let index = unseal(&index).ok_or_else(|| self.damaged("the index's checksum differs"))?;
-        let mut reader = Reader::new(&index[..length as usize]);
-        let entries = (0..length as usize / ENTRY_BYTES).map(|_| BlockEntry::read(&mut reader));
-        let entries: Option<Vec<BlockEntry>> = entries.collect();
-        entries
-            .filter(|_| reader.is_empty())
+        let is_first = tail.ends_with(MAGIC_1);
+        Index::read(&index[..length as usize], is_first)
             .ok_or_else(|| self.damaged("its index holds numbers out of range"))
+    }
+
+    /// The leaders of `tenant`; `None` where it has none in this run.
+    pub(super) fn leaders(
+        &self,
+        disk: &dyn Disk,
+        tenant: u32,
+    ) -> Result<Option<(Arc<Vec<Leaders>>, usize)>, Error> {
+        let leaders = match self.leaders.get() {
+            Some(leaders) => Arc::clone(leaders),
+            None => Arc::clone(self.leaders.get_or_init({
+                let read = Arc::new(self.read_leaders(&*self.open(disk)?)?);
+                || read
+            })),
+        };
+        let place = leaders.iter().position(|leaders| leaders.tenant == tenant);
+        Ok(place.map(|place| (leaders, place)))
+    }
+
+    fn read_leaders(&self, file: &dyn File) -> Result<Vec<Leaders>, Error> {
+        let index = self.index(file)?;
+        if index.leaders_length == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = self.read_bytes(file, index.leaders_offset, index.leaders_length as usize)?;
+        leaders::decode(&bytes).ok_or_else(|| self.damaged("its leaders are not whole"))
     }
 
     fn read_bytes(&self, file: &dyn File, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
@@ -334,7 +399,7 @@ impl Run {
         let grid = self.grid(shape.1);
         let mut block = Block::default();
         let leads = select.lead(shape.0);
-        for entry in blocks_of(self.index(&*file)?, select, shape.0) {
+        for entry in blocks_of(&self.index(&*file)?.blocks, select, shape.0) {
             self.read_block(&*file, entry, (leads, wanted), &mut block)?;
             for row in block.rows(grid) {
                 if select.takes(&row.key) {
@@ -343,6 +408,11 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Checks its leaders; [`Run::cursor`] checks everything else.
+    pub(super) fn check_leaders(&self, disk: &dyn Disk) -> Result<(), Error> {
+        self.read_leaders(&*self.open(disk)?).map(drop)
     }
 
     /// All its rows, one after the other.
@@ -355,7 +425,7 @@ impl Run {
         self.index(&*file)?;
         let magic = self.read_bytes(&*file, 0, MAGIC.len())?;
         let end = self.read_bytes(&*file, self.meta.bytes - MAGIC.len() as u64, MAGIC.len())?;
-        if magic != MAGIC || end != MAGIC {
+        if magic != end || (magic != MAGIC && magic != MAGIC_1) {
             return Err(self.damaged("it is not a run of this version"));
         }
         Ok(Cursor {
@@ -398,7 +468,7 @@ impl Cursor {
     pub(super) fn next(&mut self) -> Result<Option<Row>, Error> {
         if self.at == self.block.len() {
             let index = self.run.index(&*self.file)?;
-            let Some(entry) = index.get(self.next_block) else { return Ok(None) };
+            let Some(entry) = index.blocks.get(self.next_block) else { return Ok(None) };
             let all = (LEADS_ALL, Wanted::ALL);
             self.run.read_block(&*self.file, entry, all, &mut self.block)?;
             self.next_block += 1;

@@ -6,16 +6,18 @@
 //! because it sums much.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::hot::Table;
+use super::manifest::Declared;
 use super::merge::{narrow, sink_first};
-use super::options::{Cube, Dimensions};
+use super::options::Dimensions;
 use super::row::{Row, merge_neighbours};
 use super::run::{Folder, RunMeta, RunWriter, Span};
 use crate::{Dimension, Error};
 
 /// Rows that are handed from cube to cube while they are in the processor's cache.
-const BATCH_ROWS: usize = 1_024;
+pub(super) const BATCH_ROWS: usize = 1_024;
 
 /// Sorted segments as one sorted stream: a heap of their rests, the least head on top.
 pub(super) struct Segments<'a> {
@@ -73,14 +75,15 @@ enum Way {
 pub(super) struct Spill {
     kept: Dimensions,
     pane_seconds: i64,
-    floor: i64,
+    /// Seconds that are taken.
+    seconds: Range<i64>,
     way: Way,
     runs: Runs,
 }
 
 impl Spill {
-    /// Takes what `cube`, at `place` among all, keeps from second `floor` on.
-    pub(super) fn new(place: u16, cube: &Cube, floor: i64) -> Self {
+    /// Takes what `cube`, at `place` among all, keeps of `seconds`.
+    pub(super) fn new(place: u16, cube: &Declared, seconds: Range<i64>) -> Self {
         let ads = Dimensions::of(&[Dimension::Ad, Dimension::Campaign]);
         let way = match cube.dimensions {
             Dimensions::ALL => Way::Straight { last: None },
@@ -91,21 +94,21 @@ impl Spill {
         let runs = Runs {
             cube: place,
             width: narrow(cube.pane),
-            pane_seconds,
+            shape: (cube.dimensions, pane_seconds),
             writers: Vec::new(),
             places: BTreeMap::new(),
             last: 0,
         };
-        Spill { kept: cube.dimensions, pane_seconds, floor, way, runs }
+        Spill { kept: cube.dimensions, pane_seconds, seconds, way, runs }
     }
 
     /// Takes the next rows of the stream.
     pub(super) fn add(&mut self, batch: &[Row], folder: &mut Folder<'_>) -> Result<(), Error> {
-        let Spill { kept, pane_seconds, floor, way, runs } = self;
+        let Spill { kept, pane_seconds, seconds, way, runs } = self;
         let projected = batch
             .iter()
-            .map(|row| Row { key: row.key.project(*kept, *pane_seconds), measure: row.measure })
-            .filter(|row| row.key.second >= *floor);
+            .filter(|row| seconds.contains(&row.key.second))
+            .map(|row| Row { key: row.key.project(*kept, *pane_seconds), measure: row.measure });
         match way {
             Way::Straight { last } => add_straight(projected, last, runs, folder),
             Way::ByAd { rows } => add_by_ad(projected, rows, runs, folder),
@@ -114,6 +117,11 @@ impl Spill {
                 Ok(())
             }
         }
+    }
+
+    /// Takes sorted rows of the cube itself.
+    pub(super) fn push_all(&mut self, rows: &[Row], folder: &mut Folder<'_>) -> Result<(), Error> {
+        self.runs.push_all(rows, folder)
     }
 
     /// Ends all runs.
@@ -169,7 +177,7 @@ fn add_by_ad(
 struct Runs {
     cube: u16,
     width: i64,
-    pane_seconds: i64,
+    shape: (Dimensions, i64),
     writers: Vec<RunWriter>,
     /// Their places by the start of their spans.
     places: BTreeMap<i64, usize>,
@@ -186,7 +194,7 @@ impl Runs {
         if self.writers.get(self.last).is_none_or(|writer| writer.span() != span) {
             self.last = *self.places.entry(span.start).or_insert_with(|| {
                 let meta = folder.run(self.cube, span);
-                self.writers.push(RunWriter::new(meta, self.pane_seconds));
+                self.writers.push(RunWriter::new(meta, self.shape));
                 self.writers.len() - 1
             });
         }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use reckon_disk::Disk;
 use reckon_event::{Kind, Verdict};
 
-use super::commit::{is_own, named_files, read_newest_manifest};
-use super::manifest::{Declared, Manifest};
+use super::manifest::{Declared, Manifest, Mend};
 use super::names::read_names;
+use super::open::{is_own, named_files, read_newest_manifest};
 use super::row::{Key, Row};
-use super::run::Run;
+use super::run::{Run, run_path};
 use super::totals::Totals;
 use crate::Error;
 
@@ -37,6 +37,8 @@ pub struct Report {
     pub bytes: u64,
     /// Files of the store that no manifest names: left by a crash, harmless, removed when opened.
     pub strays: Vec<PathBuf>,
+    /// The last spans whose sums were replaced, oldest first.
+    pub mends: Vec<Mend>,
     /// Everything that is wrong.
     pub damages: Vec<Damage>,
 }
@@ -48,8 +50,9 @@ impl Report {
 }
 
 /// Checks the rollup in `dir` without changing it: checksums, order and range of every row, that each
-/// cube that keeps everything adds up to the exact totals, and which files are strays. Fails only
-/// where the folder cannot be listed.
+/// cube that keeps everything adds up to the exact totals, that each tier adds up to what the cube it
+/// was made of has up to where it is sealed, and which files are strays. Fails only where the folder
+/// cannot be listed.
 pub fn verify(disk: &dyn Disk, dir: &Path) -> io::Result<Report> {
     let files = disk.list(dir)?;
     let mut report = Report::default();
@@ -57,7 +60,11 @@ pub fn verify(disk: &dyn Disk, dir: &Path) -> io::Result<Report> {
         Ok(manifest) => {
             let manifest = manifest.unwrap_or_default();
             let named = named_files(dir, &manifest);
-            report.strays = files.into_iter().filter(|p| is_own(p) && !named.contains(p)).collect();
+            let begun: Vec<PathBuf> =
+                manifest.pending.jobs.iter().map(|job| run_path(dir, job.id)).collect();
+            let is_stray = |p: &PathBuf| is_own(p) && !named.contains(p) && !begun.contains(p);
+            report.strays = files.into_iter().filter(is_stray).collect();
+            report.mends.clone_from(&manifest.mends);
             report.epoch = manifest.line.number;
             report.files = u64::from(manifest.number > 0);
             verify_names(disk, dir, &manifest, &mut report);
@@ -78,21 +85,67 @@ fn verify_names(disk: &dyn Disk, dir: &Path, manifest: &Manifest, report: &mut R
 }
 
 fn verify_runs(disk: &dyn Disk, dir: &Path, manifest: &Manifest, report: &mut Report) {
-    let mut sums: Vec<Totals> = vec![Totals::default(); manifest.cubes.len()];
+    let mut sums = Sums::of(manifest);
     for meta in &manifest.runs {
         let run = Arc::new(Run::new(dir, *meta));
         let cube = &manifest.cubes[usize::from(meta.cube)];
         report.files += 1;
         report.bytes += meta.bytes;
-        match check_run(disk, &run, cube, &mut sums[usize::from(meta.cube)]) {
+        match check_run(disk, &run, cube, |row| sums.add(usize::from(meta.cube), row)) {
             Ok(rows) => report.rows += rows,
             Err(error) => report.damage(run.path(), &error),
         }
     }
-    let whole = report.damages.is_empty();
-    for (cube, sums) in manifest.cubes.iter().zip(&sums) {
-        if whole && cube.floor == i64::MIN && sums.list() != manifest.totals.list() {
-            report.damage(dir, &format!("cube {} does not add up to the totals", cube.name));
+    if report.damages.is_empty() {
+        sums.compare(manifest, dir, report);
+    }
+}
+
+/// What cubes add up to: each up to the ends of the sealed parts of all, and at all.
+struct Sums {
+    /// Where tiers are sealed, and the end of time.
+    ends: Vec<i64>,
+    /// By cube and end.
+    totals: Vec<Vec<Totals>>,
+}
+
+impl Sums {
+    fn of(manifest: &Manifest) -> Self {
+        let mut ends: Vec<i64> = manifest.cubes.iter().map(|cube| cube.sealed).collect();
+        ends.push(i64::MAX);
+        ends.sort_unstable();
+        ends.dedup();
+        let totals = manifest.cubes.iter().map(|_| vec![Totals::default(); ends.len()]).collect();
+        Sums { ends, totals }
+    }
+
+    fn add(&mut self, cube: usize, row: &Row) {
+        let Row { key, measure } = row;
+        for (end, totals) in self.ends.iter().zip(&mut self.totals[cube]).rev() {
+            if key.second >= *end {
+                return;
+            }
+            totals.add(key.tenant, key.kind, key.verdict, measure.count);
+        }
+    }
+
+    /// A cube that has dropped nothing has up to its end what any other such has that is filled at once.
+    fn compare(&self, manifest: &Manifest, dir: &Path, report: &mut Report) {
+        let kept = || manifest.cubes.iter().enumerate().filter(|(_, cube)| cube.floor == i64::MIN);
+        let Some((whole, _)) =
+            kept().filter(|(_, c)| c.sealed == i64::MAX).min_by_key(|(_, cube)| cube.pane)
+        else {
+            return;
+        };
+        for (place, cube) in kept() {
+            let end = self.ends.iter().position(|end| *end == cube.sealed).expect("all are in");
+            let expect = match cube.sealed {
+                i64::MAX => manifest.totals.list(),
+                _ => self.totals[whole][end].list(),
+            };
+            if self.totals[place][end].list() != expect {
+                report.damage(dir, &format!("cube {} does not add up to the totals", cube.name));
+            }
         }
     }
 }
@@ -102,14 +155,15 @@ fn check_run(
     disk: &dyn Disk,
     run: &Arc<Run>,
     cube: &Declared,
-    sums: &mut Totals,
+    mut sink: impl FnMut(&Row),
 ) -> Result<u64, Error> {
     let damaged = |what: String| Error::damaged(&run.path().display(), what);
+    run.check_leaders(disk)?;
     let mut cursor = run.cursor(disk, cube.pane.seconds())?;
     let (mut rows, mut last, mut least, mut greatest) = (0, None, i64::MAX, i64::MIN);
     while let Some(row) = cursor.next()? {
         check_row(&row, last, run, cube).map_err(|what| damaged(format!("row {rows} {what}")))?;
-        sums.add(row.key.tenant, row.key.kind, row.key.verdict, row.measure.count);
+        sink(&row);
         (least, greatest) = (least.min(row.key.second), greatest.max(row.key.second));
         last = Some(row.key);
         rows += 1;

@@ -1,0 +1,427 @@
+//! Leaders: what makes `the 100 ads with most clicks` exact without reading a million ads.
+//!
+//! A run of ads carries a second copy of the rows of its leaders, the ads with most of any figure, and
+//! two bounds of what any other ad can have: over the whole run, and in each pane. A question sums the
+//! leaders of each run in its window exactly; an ad that leads nowhere has at most the sum of the
+//! bounds. Once the hundredth exact sum is above that, no other ad can be in the answer ([`super::top`];
+//! this is the threshold algorithm of Fagin, Lotem and Naor, 2001, over runs instead of lists).
+//!
+//! Bounds are of what is added, without what revisions take away: so they hold for any part of a run.
+//!
+//! ```text
+//!   tenant count u32 | tenant * | crc32c u32
+//!   tenant   id u32 | bound i64 * 7 | pane count u32 | column of pane bounds * 7
+//!            row count u32 | columns of ad, pane, figure, currency, count, spend
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+use super::block::{Grid, unzigzag, zigzag};
+use super::column;
+use super::fold::{NO_FIGURE, Places};
+use super::options::Dimensions;
+use super::row::{CURRENCY_CODES, Row};
+use super::wire::{Reader, seal, unseal};
+use crate::Dimension;
+
+/// Figures ads are ranked by: those of [`crate::Counts`] in their order, and clicks gross.
+pub(super) const RANKED: usize = 7;
+
+/// The place of clicks gross.
+pub(super) const GROSS: usize = 6;
+
+/// How many ads lead by each figure.
+pub(super) const LEADERS: usize = 1_024;
+
+/// Rows of a tenant below which it has no leaders: reading them all is as quick.
+const ROWS_MIN: u64 = 32_768;
+
+/// Runs of more panes have no leaders: coarser tiers answer for long windows.
+const PANES_MAX: i64 = 100;
+
+/// The most rows of leaders one tenant can have: all lists differ, and each ad has all it can.
+const ROWS_MAX: usize = 1 << 26;
+
+/// A row of a leader, without what no ranking asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LeaderRow {
+    /// Its pane, counted from the start of the run's span.
+    pub pane: u32,
+    /// The place of its figure; [`NO_FIGURE`] for what no figure counts.
+    pub figure: u8,
+    pub currency: u16,
+    pub count: i64,
+    pub spend: i64,
+}
+
+/// True for runs that carry leaders.
+pub(super) fn are_kept(dimensions: Dimensions, grid: Grid, width: i64) -> bool {
+    let ads = Dimensions::of(&[Dimension::Ad]);
+    let with_campaigns = ads.with(Dimension::Campaign);
+    dimensions.covers(ads)
+        && with_campaigns.covers(dimensions)
+        && width / grid.pane_seconds <= PANES_MAX
+}
+
+/// The rankings a figure counts in.
+fn rankings(figure: u8) -> impl Iterator<Item = usize> {
+    let own = (figure != NO_FIGURE).then_some(usize::from(figure));
+    own.into_iter().chain((2..=4).contains(&figure).then_some(GROSS))
+}
+
+#[derive(Default)]
+struct KeptAd {
+    ad: u64,
+    rows: Vec<LeaderRow>,
+    lists: usize,
+}
+
+/// Finds the leaders of a run while its rows pass by, sorted.
+pub(super) struct Gather {
+    grid: Grid,
+    panes: usize,
+    places: Places,
+    tenant: Option<(u32, u64)>,
+    ad: u64,
+    rows: Vec<LeaderRow>,
+    lists: [BinaryHeap<Reverse<(i64, u32)>>; RANKED],
+    kept: Vec<KeptAd>,
+    free: Vec<u32>,
+    bounds: [i64; RANKED],
+    /// By ranking, then pane.
+    pane_bounds: Vec<i64>,
+    scratch: Vec<i64>,
+    tenants: u32,
+    out: Vec<u8>,
+}
+
+impl Gather {
+    pub(super) fn new(grid: Grid, width: i64) -> Self {
+        let panes = usize::try_from(width / grid.pane_seconds).expect("widths are positive");
+        Gather {
+            grid,
+            panes,
+            places: Places::new(),
+            tenant: None,
+            ad: 0,
+            rows: Vec::new(),
+            lists: Default::default(),
+            kept: Vec::new(),
+            free: Vec::new(),
+            bounds: [0; RANKED],
+            pane_bounds: vec![0; RANKED * panes],
+            scratch: vec![0; RANKED * panes],
+            tenants: 0,
+            out: vec![0; 4],
+        }
+    }
+
+    /// Takes the next row.
+    #[inline]
+    pub(super) fn push(&mut self, row: &Row) {
+        let Row { key, measure } = row;
+        match &mut self.tenant {
+            Some((tenant, rows)) if *tenant == key.tenant => {
+                *rows += 1;
+                if self.ad != key.ad {
+                    self.end_ad();
+                }
+            }
+            _ => {
+                self.end_tenant();
+                self.tenant = Some((key.tenant, 1));
+            }
+        }
+        self.ad = key.ad;
+        self.rows.push(LeaderRow {
+            pane: u32::try_from(self.grid.bucket(key.second)).expect("panes of a run are few"),
+            figure: self.places.of(key.kind, key.verdict),
+            currency: key.currency,
+            count: measure.count,
+            spend: measure.spend,
+        });
+    }
+
+    fn end_ad(&mut self) {
+        let sums = added(&self.rows);
+        let leads = |list: usize, heap: &BinaryHeap<Reverse<(i64, u32)>>| {
+            let least = heap.peek().map_or(0, |Reverse((least, _))| *least);
+            sums[list] > 0 && (heap.len() < LEADERS || sums[list] > least)
+        };
+        let lists = self.lists.iter().enumerate().filter(|(list, heap)| leads(*list, heap));
+        let lists = lists.fold(0u8, |all, (list, _)| all | 1 << list);
+        if lists == 0 {
+            let rows = std::mem::take(&mut self.rows);
+            self.bound(&rows);
+            self.rows = rows;
+            self.rows.clear();
+            return;
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.kept.push(KeptAd::default());
+            u32::try_from(self.kept.len() - 1).expect("leaders are few")
+        });
+        let rows = std::mem::take(&mut self.rows);
+        self.kept[place as usize] =
+            KeptAd { ad: self.ad, rows, lists: lists.count_ones() as usize };
+        for list in (0..RANKED).filter(|list| lists >> list & 1 == 1) {
+            self.lists[list].push(Reverse((sums[list], place)));
+            self.cut(list);
+        }
+    }
+
+    /// Drops who no longer leads.
+    fn cut(&mut self, list: usize) {
+        if self.lists[list].len() <= LEADERS {
+            return;
+        }
+        let Some(Reverse((_, place))) = self.lists[list].pop() else { return };
+        let ad = &mut self.kept[place as usize];
+        ad.lists -= 1;
+        if ad.lists == 0 {
+            let rows = std::mem::take(&mut ad.rows);
+            self.bound(&rows);
+            self.free.push(place);
+        }
+    }
+
+    /// Raises the bounds to what an ad that does not lead has.
+    fn bound(&mut self, rows: &[LeaderRow]) {
+        let sums = added(rows);
+        for (bound, sum) in self.bounds.iter_mut().zip(sums) {
+            *bound = (*bound).max(sum);
+        }
+        let panes = self.panes;
+        let at = |row: &LeaderRow, list: usize| list * panes + row.pane as usize;
+        for row in rows.iter().filter(|row| row.count > 0) {
+            rankings(row.figure).for_each(|list| self.scratch[at(row, list)] += row.count);
+        }
+        for row in rows {
+            for list in rankings(row.figure) {
+                let sum = std::mem::take(&mut self.scratch[at(row, list)]);
+                let bound = &mut self.pane_bounds[at(row, list)];
+                *bound = (*bound).max(sum);
+            }
+        }
+    }
+
+    fn end_tenant(&mut self) {
+        let Some((tenant, rows)) = self.tenant.take() else { return };
+        self.end_ad();
+        if rows >= ROWS_MIN {
+            self.tenants += 1;
+            self.encode(tenant);
+        }
+        self.lists.iter_mut().for_each(BinaryHeap::clear);
+        self.kept.clear();
+        self.free.clear();
+        self.bounds.fill(0);
+        self.pane_bounds.fill(0);
+    }
+
+    fn encode(&mut self, tenant: u32) {
+        self.kept.retain(|ad| ad.lists > 0);
+        self.kept.sort_unstable_by_key(|ad| ad.ad);
+        let out = &mut self.out;
+        out.extend_from_slice(&tenant.to_le_bytes());
+        self.bounds.iter().for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
+        let panes = u32::try_from(self.panes).expect("panes of a run are few");
+        out.extend_from_slice(&panes.to_le_bytes());
+        for bounds in self.pane_bounds.chunks(self.panes) {
+            let bounds: Vec<u64> = bounds.iter().map(|bound| zigzag(*bound)).collect();
+            column::encode(&bounds, out);
+        }
+        let ads = self.kept.iter().flat_map(|ad| ad.rows.iter().map(move |row| (ad.ad, row)));
+        let count = u32::try_from(ads.clone().count()).expect("leaders are few");
+        out.extend_from_slice(&count.to_le_bytes());
+        let columns: [fn((u64, &LeaderRow)) -> u64; 6] = [
+            |(ad, _)| ad,
+            |(_, row)| u64::from(row.pane),
+            |(_, row)| u64::from(row.figure),
+            |(_, row)| u64::from(row.currency),
+            |(_, row)| zigzag(row.count),
+            |(_, row)| zigzag(row.spend),
+        ];
+        for word in columns {
+            let words: Vec<u64> = ads.clone().map(word).collect();
+            column::encode(&words, out);
+        }
+    }
+
+    /// The bytes of all leaders; empty where there are none.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.end_tenant();
+        if self.tenants == 0 {
+            return Vec::new();
+        }
+        self.out[..4].copy_from_slice(&self.tenants.to_le_bytes());
+        seal(&mut self.out);
+        self.out
+    }
+}
+
+/// What is added by ranking, without what is taken away.
+fn added(rows: &[LeaderRow]) -> [i64; RANKED] {
+    let mut sums = [0; RANKED];
+    for row in rows.iter().filter(|row| row.count > 0) {
+        rankings(row.figure).for_each(|list| sums[list] += row.count);
+    }
+    sums
+}
+
+/// The leaders of one tenant in one run.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Leaders {
+    pub tenant: u32,
+    bounds: [i64; RANKED],
+    pane_bounds: Vec<Vec<i64>>,
+    /// Sorted by ad; with the end of its rows.
+    ads: Vec<(u64, usize)>,
+    rows: Vec<LeaderRow>,
+}
+
+impl Leaders {
+    /// The most an ad that does not lead can have in some panes.
+    pub(super) fn bound(&self, ranking: usize, panes: Range<usize>) -> i64 {
+        let bounds = &self.pane_bounds[ranking];
+        let panes = panes.start.min(bounds.len())..panes.end.min(bounds.len());
+        self.bounds[ranking].min(bounds[panes].iter().sum())
+    }
+
+    pub(super) fn has(&self, ad: u64) -> bool {
+        self.ads.binary_search_by_key(&ad, |(ad, _)| *ad).is_ok()
+    }
+
+    /// Each leader with its rows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[LeaderRow])> {
+        let starts = std::iter::once(0).chain(self.ads.iter().map(|(_, end)| *end));
+        self.ads.iter().zip(starts).map(|((ad, end), start)| (*ad, &self.rows[start..*end]))
+    }
+}
+
+/// The leaders of each tenant; `None` where the bytes are not leaders.
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Leaders>> {
+    let mut reader = Reader::new(unseal(bytes)?);
+    let tenants: Option<Vec<_>> = (0..reader.u32()?).map(|_| read_tenant(&mut reader)).collect();
+    reader.is_empty().then_some(tenants).flatten()
+}
+
+fn read_tenant(reader: &mut Reader<'_>) -> Option<Leaders> {
+    let tenant = reader.u32()?;
+    let mut bounds = [0; RANKED];
+    for bound in &mut bounds {
+        *bound = reader.i64()?;
+    }
+    let panes = reader.u32().filter(|panes| i64::from(*panes) <= PANES_MAX)? as usize;
+    let pane_bounds: Option<Vec<Vec<i64>>> = (0..RANKED)
+        .map(|_| Some(read_column(reader, panes)?.into_iter().map(unzigzag).collect()))
+        .collect();
+    let pane_bounds = pane_bounds?;
+    let count = reader.u32().filter(|count| (1..=ROWS_MAX).contains(&(*count as usize)))? as usize;
+    let mut column = || read_column(reader, count);
+    let columns = [column()?, column()?, column()?, column()?, column()?, column()?];
+    let rows = rows(&columns, panes)?;
+    Some(Leaders { tenant, bounds, pane_bounds, ads: ads(&columns[0])?, rows })
+}
+
+fn read_column(reader: &mut Reader<'_>, count: usize) -> Option<Vec<u64>> {
+    let mut words = Vec::new();
+    column::decode(reader, count, 0..count, &mut words)?;
+    Some(words)
+}
+
+/// Each ad with the end of its rows; `None` where they are not sorted.
+fn ads(column: &[u64]) -> Option<Vec<(u64, usize)>> {
+    let mut ads = Vec::new();
+    let mut end = 0;
+    for same in column.chunk_by(|a, b| a == b) {
+        end += same.len();
+        ads.push((same[0], end));
+    }
+    ads.is_sorted_by(|a, b| a.0 < b.0).then_some(ads)
+}
+
+fn rows(columns: &[Vec<u64>; 6], panes: usize) -> Option<Vec<LeaderRow>> {
+    let [_, pane, figure, currency, count, spend] = columns;
+    let row = |at: usize| {
+        let figure = u8::try_from(figure[at]).ok().filter(|figure| *figure <= NO_FIGURE)?;
+        let currency = u16::try_from(currency[at]).ok().filter(|code| *code < CURRENCY_CODES)?;
+        let pane = u32::try_from(pane[at]).ok().filter(|pane| (*pane as usize) < panes)?;
+        let (count, spend) = (unzigzag(count[at]), unzigzag(spend[at]));
+        Some(LeaderRow { pane, figure, currency, count, spend })
+    };
+    (0..pane.len()).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reckon_event::{Currency, Kind, Measure, Verdict};
+
+    use super::*;
+    use crate::files::row::{Key, currency_code};
+
+    fn row(tenant: u32, ad: u64, minute: i64, count: i64) -> Row {
+        let key = Key {
+            tenant,
+            ad,
+            kind: Kind::Click.code(),
+            verdict: Verdict::Counted.code(),
+            currency: currency_code(Currency::EUR),
+            second: minute * 60,
+            ..Key::default()
+        };
+        Row { key, measure: Measure { count, spend: count * 10 } }
+    }
+
+    #[test]
+    fn no_other_ad_is_above_the_bounds() {
+        let mut gather = Gather::new(Grid { start: 0, pane_seconds: 60 }, 3_600);
+        let mut rows: Vec<Row> = Vec::new();
+        for ad in 0..4_000u64 {
+            let size = i64::try_from(40_000 / (ad * 7_919 % 4_000 + 1)).expect("small");
+            rows.extend((0..10).map(|minute| row(7, ad, minute * 6, size + minute)));
+            rows.push(row(7, ad, 59, -3));
+        }
+        rows.push(row(8, 1, 0, 1));
+        rows.iter().for_each(|row| gather.push(row));
+        let leaders = decode(&gather.finish()).expect("leaders");
+        assert_eq!(leaders.len(), 1, "a small tenant has none");
+        let leaders = &leaders[0];
+        assert_eq!((leaders.tenant, leaders.iter().count()), (7, LEADERS));
+        for (ad, kept) in leaders.iter() {
+            let own: Vec<i64> =
+                rows.iter().filter(|r| r.key.ad == ad).map(|r| r.measure.count).collect();
+            let own = if ad == 1 { &own[..11] } else { &own[..] };
+            assert!(kept.iter().map(|row| row.count).eq(own.iter().copied()), "ad {ad}");
+        }
+        let mut compared = 0;
+        for window in [0..60, 0..1, 6..13, 30..60, 59..60, 1..6] {
+            let bound = leaders.bound(2, window.clone());
+            assert_eq!(bound, leaders.bound(GROSS, window.clone()), "clicks are gross clicks");
+            for ad in (0..4_000).filter(|ad| !leaders.has(*ad)) {
+                let minutes = window.start as i64 * 60..window.end as i64 * 60;
+                let own = rows.iter().skip(ad as usize * 11).take(11);
+                let inside = own.filter(|row| minutes.contains(&row.key.second));
+                assert!(inside.map(|row| row.measure.count).sum::<i64>() <= bound);
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, 6 * (4_000 - LEADERS));
+        assert_eq!((leaders.bound(2, 59..60), leaders.bound(0, 0..60)), (0, 0));
+    }
+
+    #[test]
+    fn damaged_bytes_are_no_leaders() {
+        let mut gather = Gather::new(Grid { start: 0, pane_seconds: 60 }, 3_600);
+        (0..ROWS_MIN).for_each(|ad| gather.push(&row(1, ad, 3, 1)));
+        let bytes = gather.finish();
+        assert!(decode(&bytes).is_some());
+        for at in (0..bytes.len()).step_by(97) {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 4;
+            assert_eq!(decode(&wrong), None, "byte {at}");
+        }
+    }
+}
