@@ -201,6 +201,13 @@ fn freshen(filling: &mut Filling) {
     }
 }
 
+/// Time this thread has spent on a processor; zero where the system does not tell.
+fn on_processor() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = told.split(' ').next().and_then(|text| text.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
 /// The questions, varied by `turn`: popular ads, their campaigns, hours that end a few minutes apart.
 fn questions(turn: u64) -> [(&'static str, Query); 3] {
     let at = |minute: i64| Timestamp::from_seconds(START + minute * 60);
@@ -251,8 +258,11 @@ fn measure(store: &Files, state: &str, turns: u64) {
             questions
         };
         let (_, answer) = ask(store, &first);
+        let start = on_processor();
         let times = (0..turns).map(|turn| ask(store, &questions(turn)[place].1).0).collect();
+        let each = (on_processor() - start).as_secs_f64() * 1_000.0 / turns as f64;
         report(name, state, times, &answer);
+        println!("       on the processor {each:.3} on average");
     }
 }
 
@@ -280,8 +290,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let millions: usize = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(10);
     let temporary = TempDir::new("rollup-query-speed");
-    let dir =
-        arguments.get(1).map_or_else(|| temporary.path().join("rollup"), |dir| PathBuf::from(dir));
+    let dir = arguments.get(1).map_or_else(|| temporary.path().join("rollup"), PathBuf::from);
     let csv = arguments.get(2).map(PathBuf::from);
     let store = open(&dir);
     let zero = Duration::ZERO;

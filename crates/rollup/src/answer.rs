@@ -1,6 +1,8 @@
 //! Answers: rows of figures.
 
 use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use reckon_event::{Currency, Kind, Micros, Timestamp, Verdict};
@@ -134,6 +136,83 @@ pub struct Keys {
     pub reason: Option<Verdict>,
 }
 
+/// Money by currency, sorted, without zeros; a slice of pairs to all intents. Nearly always there is one
+/// currency at most, and that needs no memory of its own: an answer has many rows.
+#[derive(Clone, Default)]
+pub struct Spend(Amounts);
+
+#[derive(Clone, Default)]
+enum Amounts {
+    #[default]
+    None,
+    One([(Currency, Micros); 1]),
+    Many(Vec<(Currency, Micros)>),
+}
+
+impl Spend {
+    /// One amount.
+    pub const fn one(currency: Currency, micros: Micros) -> Self {
+        Spend(Amounts::One([(currency, micros)]))
+    }
+}
+
+impl Deref for Spend {
+    type Target = [(Currency, Micros)];
+
+    fn deref(&self) -> &Self::Target {
+        match &self.0 {
+            Amounts::None => &[],
+            Amounts::One(one) => one,
+            Amounts::Many(many) => many,
+        }
+    }
+}
+
+impl fmt::Debug for Spend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl Eq for Spend {}
+
+impl<T: AsRef<[(Currency, Micros)]>> PartialEq<T> for Spend {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl AsRef<[(Currency, Micros)]> for Spend {
+    fn as_ref(&self) -> &[(Currency, Micros)] {
+        self
+    }
+}
+
+impl From<Vec<(Currency, Micros)>> for Spend {
+    fn from(amounts: Vec<(Currency, Micros)>) -> Self {
+        match amounts[..] {
+            [] => Spend::default(),
+            [(currency, micros)] => Spend::one(currency, micros),
+            _ => Spend(Amounts::Many(amounts)),
+        }
+    }
+}
+
+impl FromIterator<(Currency, Micros)> for Spend {
+    fn from_iter<T: IntoIterator<Item = (Currency, Micros)>>(amounts: T) -> Self {
+        amounts.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl<'a> IntoIterator for &'a Spend {
+    type Item = &'a (Currency, Micros);
+    type IntoIter = std::slice::Iter<'a, (Currency, Micros)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 /// One row of an answer. Rows where every figure is zero are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -144,13 +223,13 @@ pub struct Row {
     /// The counts.
     pub counts: Counts,
     /// Price of the counted clicks by currency, sorted, without zeros. Currencies are never added.
-    pub spend: Vec<(Currency, Micros)>,
+    pub spend: Spend,
 }
 
 impl Row {
     /// The spend where there is at most one currency in the row; `None` where there are several.
     pub fn spend_micros(&self) -> Option<Micros> {
-        match self.spend.as_slice() {
+        match &*self.spend {
             [] => Some(0),
             [(_, micros)] => Some(*micros),
             _ => None,

@@ -31,7 +31,7 @@ pub mod conformance;
 
 use reckon_event::{Applied, Deltas, Epoch, Kind, TenantId, Timestamp, Verdict};
 
-pub use answer::{Answer, Counts, Keys, Row, Text};
+pub use answer::{Answer, Counts, Keys, Row, Spend, Text};
 pub use error::{BrokenKind, Error, Field, Refusal};
 pub use export::{Export, Exported};
 pub use files::{Cube, Dimensions, Files, Options, Pane};

@@ -1,6 +1,5 @@
 //! Folding rows into groups: what a question sums, before it is ordered and cut.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use foldhash::fast::RandomState;
@@ -42,19 +41,32 @@ impl Hash for GroupKey {
 /// Money by currency. Nearly always there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spend {
-    one: Option<(u16, Micros)>,
-    more: BTreeMap<u16, Micros>,
+    currency: u16,
+    micros: Micros,
+    more: Option<Box<More>>,
 }
 
+/// Further currencies, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct More(Vec<(u16, Micros)>);
+
 impl Spend {
+    #[inline]
     pub(super) fn add(&mut self, currency: u16, micros: Micros) {
-        if micros == 0 {
-            return;
+        if self.currency == currency || self.micros == 0 && self.more.is_none() {
+            self.currency = currency;
+            self.micros += micros;
+        } else if micros != 0 {
+            self.add_more(currency, micros);
         }
-        match &mut self.one {
-            None => self.one = Some((currency, micros)),
-            Some((one, sum)) if *one == currency => *sum += micros,
-            Some(_) => *self.more.entry(currency).or_default() += micros,
+    }
+
+    #[cold]
+    fn add_more(&mut self, currency: u16, micros: Micros) {
+        let More(more) = &mut **self.more.get_or_insert_default();
+        match more.iter_mut().find(|(more, _)| *more == currency) {
+            Some((_, sum)) => *sum += micros,
+            None => more.push((currency, micros)),
         }
     }
 
@@ -63,8 +75,13 @@ impl Spend {
     }
 
     fn parts(&self) -> impl Iterator<Item = (u16, Micros)> {
-        let more = self.more.iter().map(|(currency, micros)| (*currency, *micros));
-        self.one.into_iter().chain(more)
+        let more = self.more.iter().flat_map(|more| more.0.iter().copied());
+        std::iter::once((self.currency, self.micros)).chain(more)
+    }
+
+    /// The one amount there is; `None` where there are several, or might be.
+    pub(super) const fn one(&self) -> Option<(u16, Micros)> {
+        if self.more.is_none() { Some((self.currency, self.micros)) } else { None }
     }
 
     /// By currency, sorted, without zeros.
@@ -75,7 +92,7 @@ impl Spend {
     }
 
     pub(super) fn is_zero(&self) -> bool {
-        self.parts().all(|(_, micros)| micros == 0)
+        self.micros == 0 && self.parts().all(|(_, micros)| micros == 0)
     }
 }
 
@@ -89,6 +106,21 @@ pub(super) struct Sums {
 impl Sums {
     pub(super) fn is_zero(&self) -> bool {
         self.counts.is_zero() && self.spend.is_zero()
+    }
+
+    /// Adds to the figure at place `figure`.
+    #[inline]
+    pub(super) const fn add_figure(&mut self, figure: u8, count: i64) {
+        let counts = &mut self.counts;
+        match figure {
+            0 => counts.impressions += count,
+            1 => counts.views += count,
+            2 => counts.clicks += count,
+            3 => counts.duplicates += count,
+            4 => counts.invalid += count,
+            5 => counts.conversions += count,
+            _ => {}
+        }
     }
 
     pub(super) fn add(&mut self, other: &Sums) {
@@ -176,18 +208,8 @@ pub(super) fn wanted(query: &Query) -> Wanted {
     ])
 }
 
-/// How many figures a group has, and one more for what no figure counts.
-const FIGURES: usize = 7;
-
-/// What a group adds up to, while rows come in: the figures of [`Counts`] by place.
-#[derive(Default)]
-struct Tally {
-    figures: [i64; FIGURES],
-    spend: Spend,
-}
-
 /// The place of what no figure counts.
-pub(super) const NO_FIGURE: u8 = FIGURES as u8 - 1;
+pub(super) const NO_FIGURE: u8 = 6;
 
 /// The place of the figure that a kind and a verdict are counted in, by their codes.
 pub(super) struct Places([u8; 1 << 9]);
@@ -225,20 +247,14 @@ fn figure_place(kind: Kind, verdict: Verdict) -> Option<u8> {
     figures.iter().position(|figure| *figure == 1).and_then(|place| u8::try_from(place).ok())
 }
 
-impl Tally {
-    fn into_sums(self) -> Sums {
-        let [impressions, views, clicks, duplicates, invalid, conversions, _] = self.figures;
-        let counts = Counts { impressions, views, clicks, duplicates, invalid, conversions };
-        Sums { counts, spend: self.spend }
-    }
-}
-
 /// Groups by key.
 pub(super) struct Fold {
     shape: Shape,
     figure_places: Places,
     groups_max: usize,
-    groups: Vec<(GroupKey, Tally)>,
+    groups: Vec<(GroupKey, Sums)>,
+    /// Sums by time, where that alone tells groups apart; then there are no others.
+    series: Vec<Sums>,
     places: HashTable<u32>,
     hasher: RandomState,
     /// Where time alone tells groups apart.
@@ -246,46 +262,50 @@ pub(super) struct Fold {
     last: usize,
 }
 
-/// A slot of [`ByTime`] nothing has been seen for.
-const NOWHERE: u32 = u32::MAX;
-
 /// The most buckets that have a slot each.
 const SLOTS_MAX: i64 = 1 << 17;
 
-/// The places of groups by bucket: all the slots there can be, so that nothing is hashed.
+/// The place of a group by its bucket: all there can be stand in the order of time from the beginning,
+/// so that nothing is hashed and nothing has to be ordered.
+#[derive(Clone, Copy)]
 struct ByTime {
     from: i64,
     width: i64,
-    slots: Vec<u32>,
+    count: usize,
 }
 
 impl ByTime {
-    fn of(query: &Query, (from, to): (i64, i64)) -> Option<Self> {
+    fn of(query: &Query, (from, to): (i64, i64), groups_max: usize) -> Option<Self> {
         let width = bucket_seconds(query.granularity)?;
         let from = from.div_euclid(width) * width;
         let count = (to - from + width - 1) / width;
-        (query.group_by.is_empty() && count <= SLOTS_MAX).then(|| ByTime {
-            from,
-            width,
-            slots: vec![NOWHERE; usize::try_from(count).expect("just bounded")],
-        })
+        let is_fit = query.group_by.is_empty() && count <= SLOTS_MAX;
+        let count = usize::try_from(count).ok().filter(|count| is_fit && *count <= groups_max)?;
+        Some(ByTime { from, width, count })
+    }
+
+    /// The start of each bucket.
+    fn buckets(self) -> impl Iterator<Item = i64> {
+        (self.from..).step_by(usize::try_from(self.width).expect("positive")).take(self.count)
     }
 
     #[inline]
-    fn slot(&mut self, bucket: i64) -> Option<&mut u32> {
-        let at = usize::try_from((bucket - self.from) / self.width).ok()?;
-        self.slots.get_mut(at)
+    fn place(self, second: i64) -> usize {
+        let place = (second - self.from) / self.width;
+        usize::try_from(place).expect("rows are selected by the same seconds")
     }
 }
 
 impl Fold {
     /// Folds rows of the seconds in `bounds`.
     pub(super) fn new(query: &Query, bounds: (i64, i64), groups_max: usize) -> Self {
+        let by_time = ByTime::of(query, bounds, groups_max);
         Fold {
-            by_time: ByTime::of(query, bounds),
+            by_time,
             shape: Shape::of(query),
             figure_places: Places::new(),
             groups_max,
+            series: vec![Sums::default(); by_time.map_or(0, |by_time| by_time.count)],
             groups: Vec::new(),
             places: HashTable::new(),
             hasher: RandomState::default(),
@@ -296,12 +316,16 @@ impl Fold {
     /// Adds a row.
     #[inline]
     pub(super) fn add(&mut self, row: &Row) -> Result<(), Error> {
-        let place = self.place(self.shape.key(row))?;
         let Row { key, measure } = row;
-        let tally = &mut self.groups[place].1;
-        let figure = self.figure_places.of(key.kind, key.verdict);
-        tally.figures[usize::from(figure)] += measure.count;
-        tally.spend.add(key.currency, measure.spend);
+        let sums = match self.by_time {
+            Some(by_time) => &mut self.series[by_time.place(key.second)],
+            None => {
+                let place = self.place(self.shape.key(row))?;
+                &mut self.groups[place].1
+            }
+        };
+        sums.add_figure(self.figure_places.of(key.kind, key.verdict), measure.count);
+        sums.spend.add(key.currency, measure.spend);
         Ok(())
     }
 
@@ -310,25 +334,15 @@ impl Fold {
         self.place(GroupKey { ad, ..GroupKey::default() })
     }
 
-    /// Adds to the figure at place `figure` of the group at `place`.
-    pub(super) fn add_figure(&mut self, place: usize, figure: u8, count: i64) {
-        self.groups[place].1.figures[usize::from(figure)] += count;
-    }
-
-    /// Adds money to the group at `place`.
-    pub(super) fn add_spend(&mut self, place: usize, currency: u16, micros: Micros) {
-        self.groups[place].1.spend.add(currency, micros);
-    }
-
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
     }
 
-    /// The ad of the group at `place`, and its figures.
-    pub(super) fn group(&self, place: usize) -> (u64, &[i64; FIGURES]) {
-        let (key, tally) = &self.groups[place];
-        (key.ad, &tally.figures)
+    /// The ad of the group at `place`, and its sums.
+    pub(super) fn group(&mut self, place: usize) -> (u64, &mut Sums) {
+        let (key, sums) = &mut self.groups[place];
+        (key.ad, sums)
     }
 
     /// The place of a group. Rows of one group mostly follow each other.
@@ -337,25 +351,6 @@ impl Fold {
         if self.groups.get(self.last).is_some_and(|(last, _)| *last == key) {
             return Ok(self.last);
         }
-        if let Some(by_time) = &mut self.by_time
-            && let Some(slot) = by_time.slot(key.bucket)
-        {
-            if *slot == NOWHERE {
-                let groups = &mut self.groups;
-                *slot = u32::try_from(groups.len()).expect("there are as many as buckets at most");
-                if groups.len() >= self.groups_max {
-                    return Err(too_many(self.groups_max));
-                }
-                groups.push((key, Tally::default()));
-            }
-            self.last = *slot as usize;
-            return Ok(self.last);
-        }
-        self.hashed(key)
-    }
-
-    #[inline]
-    fn hashed(&mut self, key: GroupKey) -> Result<usize, Error> {
         let Fold { groups, places, hasher, .. } = self;
         let hash = hasher.hash_one(key);
         if let Some(&place) = places.find(hash, |&place| groups[place as usize].0 == key) {
@@ -366,7 +361,7 @@ impl Fold {
             return Err(too_many(self.groups_max));
         }
         let place = u32::try_from(groups.len()).expect("groups are bounded below 2^32");
-        groups.push((key, Tally::default()));
+        groups.push((key, Sums::default()));
         places.insert_unique(hash, place, |&place| hasher.hash_one(groups[place as usize].0));
         self.last = place as usize;
         Ok(self.last)
@@ -376,8 +371,8 @@ impl Fold {
     pub(super) fn keep(&mut self, places: Vec<usize>) {
         let groups = &mut self.groups;
         let kept = places.into_iter().map(|place| {
-            let (key, tally) = &mut groups[place];
-            (*key, std::mem::take(tally))
+            let (key, sums) = &mut groups[place];
+            (*key, std::mem::take(sums))
         });
         self.groups = kept.collect();
         self.places.clear();
@@ -386,7 +381,27 @@ impl Fold {
 
     /// The groups, in no order; some may be zero.
     pub(super) fn into_groups(self) -> Vec<(GroupKey, Sums)> {
-        self.groups.into_iter().map(|(key, tally)| (key, tally.into_sums())).collect()
+        let of = |(bucket, sums)| (GroupKey { bucket, ..GroupKey::default() }, sums);
+        match self.by_time {
+            Some(_) => self.into_series().map(of).collect(),
+            None => self.groups,
+        }
+    }
+
+    /// True where time alone tells groups apart.
+    pub(super) const fn is_series(&self) -> bool {
+        self.by_time.is_some()
+    }
+
+    /// How many buckets of a series are not zero.
+    pub(super) fn filled(&self) -> usize {
+        self.series.iter().filter(|sums| !sums.is_zero()).count()
+    }
+
+    /// What is not zero, by the start of its bucket, in the order of time.
+    pub(super) fn into_series(self) -> impl Iterator<Item = (i64, Sums)> {
+        let buckets = self.by_time.into_iter().flat_map(ByTime::buckets);
+        buckets.zip(self.series).filter(|(_, sums)| !sums.is_zero())
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!   tenant count u32 | tenant * | crc32c u32
-//!   tenant   id u32 | bound i64 * 7 | pane count u32 | column of pane bounds * 7
+//!   tenant   id u32 | is all u8 | bound i64 * 7 | pane count u32 | column of pane bounds * 7
 //!            row count u32 | columns of ad, pane, figure, currency, count, spend
 //! ```
 
@@ -33,9 +33,12 @@ pub(super) const RANKED: usize = 7;
 pub(super) const GROSS: usize = 6;
 
 /// How many ads lead by each figure.
-pub(super) const LEADERS: usize = 1_024;
+pub(super) const LEADERS: usize = 4_096;
 
-/// Rows of a tenant below which it has no leaders: reading them all is as quick.
+/// A tenant has leaders in a run where it has this share of its rows, or
+const SHARE_MIN: u64 = 64;
+
+/// as many rows: those of others are few, and as quickly read as leaders.
 const ROWS_MIN: u64 = 32_768;
 
 /// Runs of more panes have no leaders: coarser tiers answer for long windows.
@@ -54,6 +57,16 @@ pub(super) struct LeaderRow {
     pub currency: u16,
     pub count: i64,
     pub spend: i64,
+}
+
+const COLUMNS: usize = 6;
+
+impl LeaderRow {
+    fn words(&self, ad: u64) -> [u64; COLUMNS] {
+        let (figure, currency) = (u64::from(self.figure), u64::from(self.currency));
+        let (count, spend) = (zigzag(self.count), zigzag(self.spend));
+        [ad, u64::from(self.pane), figure, currency, count, spend]
+    }
 }
 
 /// True for runs that carry leaders.
@@ -93,8 +106,10 @@ pub(super) struct Gather {
     /// By ranking, then pane.
     pane_bounds: Vec<i64>,
     scratch: Vec<i64>,
-    tenants: u32,
-    out: Vec<u8>,
+    /// An ad has been left out.
+    has_others: bool,
+    /// The rows of each tenant, and its bytes.
+    tenants: Vec<(u64, Vec<u8>)>,
 }
 
 impl Gather {
@@ -113,8 +128,8 @@ impl Gather {
             bounds: [0; RANKED],
             pane_bounds: vec![0; RANKED * panes],
             scratch: vec![0; RANKED * panes],
-            tenants: 0,
-            out: vec![0; 4],
+            has_others: false,
+            tenants: Vec::new(),
         }
     }
 
@@ -189,6 +204,7 @@ impl Gather {
 
     /// Raises the bounds to what an ad that does not lead has.
     fn bound(&mut self, rows: &[LeaderRow]) {
+        self.has_others = true;
         let sums = added(rows);
         for (bound, sum) in self.bounds.iter_mut().zip(sums) {
             *bound = (*bound).max(sum);
@@ -210,10 +226,9 @@ impl Gather {
     fn end_tenant(&mut self) {
         let Some((tenant, rows)) = self.tenant.take() else { return };
         self.end_ad();
-        if rows >= ROWS_MIN {
-            self.tenants += 1;
-            self.encode(tenant);
-        }
+        let bytes = self.encode(tenant);
+        self.tenants.push((rows, bytes));
+        self.has_others = false;
         self.lists.iter_mut().for_each(BinaryHeap::clear);
         self.kept.clear();
         self.free.clear();
@@ -221,44 +236,42 @@ impl Gather {
         self.pane_bounds.fill(0);
     }
 
-    fn encode(&mut self, tenant: u32) {
+    fn encode(&mut self, tenant: u32) -> Vec<u8> {
+        let mut out = Vec::new();
         self.kept.retain(|ad| ad.lists > 0);
         self.kept.sort_unstable_by_key(|ad| ad.ad);
-        let out = &mut self.out;
         out.extend_from_slice(&tenant.to_le_bytes());
+        out.push(u8::from(!self.has_others));
         self.bounds.iter().for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
         let panes = u32::try_from(self.panes).expect("panes of a run are few");
         out.extend_from_slice(&panes.to_le_bytes());
         for bounds in self.pane_bounds.chunks(self.panes) {
             let bounds: Vec<u64> = bounds.iter().map(|bound| zigzag(*bound)).collect();
-            column::encode(&bounds, out);
+            column::encode(&bounds, &mut out);
         }
         let ads = self.kept.iter().flat_map(|ad| ad.rows.iter().map(move |row| (ad.ad, row)));
         let count = u32::try_from(ads.clone().count()).expect("leaders are few");
         out.extend_from_slice(&count.to_le_bytes());
-        let columns: [fn((u64, &LeaderRow)) -> u64; 6] = [
-            |(ad, _)| ad,
-            |(_, row)| u64::from(row.pane),
-            |(_, row)| u64::from(row.figure),
-            |(_, row)| u64::from(row.currency),
-            |(_, row)| zigzag(row.count),
-            |(_, row)| zigzag(row.spend),
-        ];
-        for word in columns {
-            let words: Vec<u64> = ads.clone().map(word).collect();
-            column::encode(&words, out);
+        let words: Vec<[u64; COLUMNS]> = ads.map(|(ad, row)| row.words(ad)).collect();
+        for at in 0..COLUMNS {
+            let column: Vec<u64> = words.iter().map(|words| words[at]).collect();
+            if !column.is_empty() {
+                column::encode(&column, &mut out);
+            }
         }
+        out
     }
 
     /// The bytes of all leaders; empty where there are none.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.end_tenant();
-        if self.tenants == 0 {
-            return Vec::new();
-        }
-        self.out[..4].copy_from_slice(&self.tenants.to_le_bytes());
-        seal(&mut self.out);
-        self.out
+        let rows: u64 = self.tenants.iter().map(|(rows, _)| rows).sum();
+        self.tenants.retain(|(own, _)| *own >= ROWS_MIN || own * SHARE_MIN >= rows);
+        let count = u32::try_from(self.tenants.len()).expect("few have such a share");
+        let mut out = count.to_le_bytes().to_vec();
+        self.tenants.iter().for_each(|(_, bytes)| out.extend_from_slice(bytes));
+        seal(&mut out);
+        out
     }
 }
 
@@ -275,10 +288,14 @@ fn added(rows: &[LeaderRow]) -> [i64; RANKED] {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leaders {
     pub tenant: u32,
+    /// No ad of the tenant has been left out.
+    pub is_all: bool,
     bounds: [i64; RANKED],
     pane_bounds: Vec<Vec<i64>>,
-    /// Sorted by ad; with the end of its rows.
+    /// Sorted; each with the end of its rows.
     ads: Vec<(u64, usize)>,
+    /// What each ad has over the whole run, by ranking.
+    sums: Vec<[i64; RANKED]>,
     rows: Vec<LeaderRow>,
 }
 
@@ -290,15 +307,53 @@ impl Leaders {
         self.bounds[ranking].min(bounds[panes].iter().sum())
     }
 
-    pub(super) fn has(&self, ad: u64) -> bool {
-        self.ads.binary_search_by_key(&ad, |(ad, _)| *ad).is_ok()
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.ads.len()
     }
 
-    /// Each leader with its rows.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[LeaderRow])> {
-        let starts = std::iter::once(0).chain(self.ads.iter().map(|(_, end)| *end));
-        self.ads.iter().zip(starts).map(|((ad, end), start)| (*ad, &self.rows[start..*end]))
+    /// The rows of an ad; `None` where it does not lead.
+    pub(super) fn rows_of(&self, ad: u64) -> Option<&[LeaderRow]> {
+        let at = self.ads.binary_search_by_key(&ad, |(ad, _)| *ad).ok()?;
+        let start = at.checked_sub(1).map_or(0, |before| self.ads[before].1);
+        Some(&self.rows[start..self.ads[at].1])
     }
+
+    /// What each has of a ranking: in some panes, or in all where none are given.
+    pub(super) fn sums(
+        &self,
+        ranking: usize,
+        panes: Option<Range<u32>>,
+    ) -> impl Iterator<Item = (u64, i64)> {
+        let mut start = 0;
+        self.ads.iter().zip(&self.sums).map(move |((ad, end), sums)| {
+            let rows = &self.rows[std::mem::replace(&mut start, *end)..*end];
+            let sum = match &panes {
+                None => sums[ranking],
+                Some(panes) => sum_of(rows, ranking, panes),
+            };
+            (*ad, sum)
+        })
+    }
+}
+
+fn sum_of(rows: &[LeaderRow], ranking: usize, panes: &Range<u32>) -> i64 {
+    // Three figures are in clicks gross; any other ranking is the figure itself.
+    let figures = if ranking == GROSS { 2..5 } else { ranking..ranking + 1 };
+    let counts = rows.iter().map(|row| {
+        let is_in = panes.contains(&row.pane) && figures.contains(&usize::from(row.figure));
+        if is_in { row.count } else { 0 }
+    });
+    counts.sum()
+}
+
+/// What an ad has by ranking.
+fn all_of(rows: &[LeaderRow]) -> [i64; RANKED] {
+    let mut sums = [0; RANKED];
+    for row in rows {
+        rankings(row.figure).for_each(|list| sums[list] += row.count);
+    }
+    sums
 }
 
 /// The leaders of each tenant; `None` where the bytes are not leaders.
@@ -310,6 +365,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Leaders>> {
 
 fn read_tenant(reader: &mut Reader<'_>) -> Option<Leaders> {
     let tenant = reader.u32()?;
+    let is_all = match reader.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
     let mut bounds = [0; RANKED];
     for bound in &mut bounds {
         *bound = reader.i64()?;
@@ -319,16 +379,21 @@ fn read_tenant(reader: &mut Reader<'_>) -> Option<Leaders> {
         .map(|_| Some(read_column(reader, panes)?.into_iter().map(unzigzag).collect()))
         .collect();
     let pane_bounds = pane_bounds?;
-    let count = reader.u32().filter(|count| (1..=ROWS_MAX).contains(&(*count as usize)))? as usize;
+    let count = reader.u32().filter(|count| *count as usize <= ROWS_MAX)? as usize;
     let mut column = || read_column(reader, count);
     let columns = [column()?, column()?, column()?, column()?, column()?, column()?];
-    let rows = rows(&columns, panes)?;
-    Some(Leaders { tenant, bounds, pane_bounds, ads: ads(&columns[0])?, rows })
+    let (ads, rows) = (ads(&columns[0])?, rows(&columns, panes)?);
+    let mut start = 0;
+    let own = ads.iter().map(|(_, end)| &rows[std::mem::replace(&mut start, *end)..*end]);
+    let sums = own.map(all_of).collect();
+    Some(Leaders { tenant, is_all, bounds, pane_bounds, ads, sums, rows })
 }
 
 fn read_column(reader: &mut Reader<'_>, count: usize) -> Option<Vec<u64>> {
     let mut words = Vec::new();
-    column::decode(reader, count, 0..count, &mut words)?;
+    if count > 0 {
+        column::decode(reader, count, 0..count, &mut words)?;
+    }
     Some(words)
 }
 
@@ -343,7 +408,7 @@ fn ads(column: &[u64]) -> Option<Vec<(u64, usize)>> {
     ads.is_sorted_by(|a, b| a.0 < b.0).then_some(ads)
 }
 
-fn rows(columns: &[Vec<u64>; 6], panes: usize) -> Option<Vec<LeaderRow>> {
+fn rows(columns: &[Vec<u64>; COLUMNS], panes: usize) -> Option<Vec<LeaderRow>> {
     let [_, pane, figure, currency, count, spend] = columns;
     let row = |at: usize| {
         let figure = u8::try_from(figure[at]).ok().filter(|figure| *figure <= NO_FIGURE)?;
@@ -362,6 +427,8 @@ mod tests {
     use super::*;
     use crate::files::row::{Key, currency_code};
 
+    const ADS: u64 = 10_000;
+
     fn row(tenant: u32, ad: u64, minute: i64, count: i64) -> Row {
         let key = Key {
             tenant,
@@ -379,8 +446,8 @@ mod tests {
     fn no_other_ad_is_above_the_bounds() {
         let mut gather = Gather::new(Grid { start: 0, pane_seconds: 60 }, 3_600);
         let mut rows: Vec<Row> = Vec::new();
-        for ad in 0..4_000u64 {
-            let size = i64::try_from(40_000 / (ad * 7_919 % 4_000 + 1)).expect("small");
+        for ad in 0..ADS {
+            let size = i64::try_from(400_000 / (ad * 7_919 % ADS + 1)).expect("small");
             rows.extend((0..10).map(|minute| row(7, ad, minute * 6, size + minute)));
             rows.push(row(7, ad, 59, -3));
         }
@@ -389,8 +456,10 @@ mod tests {
         let leaders = decode(&gather.finish()).expect("leaders");
         assert_eq!(leaders.len(), 1, "a small tenant has none");
         let leaders = &leaders[0];
-        assert_eq!((leaders.tenant, leaders.iter().count()), (7, LEADERS));
-        for (ad, kept) in leaders.iter() {
+        assert_eq!((leaders.tenant, leaders.is_all, leaders.len()), (7, false, LEADERS));
+        for (ad, sum) in leaders.sums(2, None) {
+            let kept = leaders.rows_of(ad).expect("it leads");
+            assert_eq!(sum, kept.iter().map(|row| row.count).sum::<i64>());
             let own: Vec<i64> =
                 rows.iter().filter(|r| r.key.ad == ad).map(|r| r.measure.count).collect();
             let own = if ad == 1 { &own[..11] } else { &own[..] };
@@ -400,7 +469,7 @@ mod tests {
         for window in [0..60, 0..1, 6..13, 30..60, 59..60, 1..6] {
             let bound = leaders.bound(2, window.clone());
             assert_eq!(bound, leaders.bound(GROSS, window.clone()), "clicks are gross clicks");
-            for ad in (0..4_000).filter(|ad| !leaders.has(*ad)) {
+            for ad in (0..ADS).filter(|ad| leaders.rows_of(*ad).is_none()) {
                 let minutes = window.start as i64 * 60..window.end as i64 * 60;
                 let own = rows.iter().skip(ad as usize * 11).take(11);
                 let inside = own.filter(|row| minutes.contains(&row.key.second));
@@ -408,16 +477,17 @@ mod tests {
                 compared += 1;
             }
         }
-        assert_eq!(compared, 6 * (4_000 - LEADERS));
+        assert_eq!(compared, 6 * (ADS as usize - LEADERS));
         assert_eq!((leaders.bound(2, 59..60), leaders.bound(0, 0..60)), (0, 0));
     }
 
     #[test]
     fn damaged_bytes_are_no_leaders() {
         let mut gather = Gather::new(Grid { start: 0, pane_seconds: 60 }, 3_600);
-        (0..ROWS_MIN).for_each(|ad| gather.push(&row(1, ad, 3, 1)));
+        (0..2_000).for_each(|ad| gather.push(&row(1, ad, 3, 1)));
         let bytes = gather.finish();
-        assert!(decode(&bytes).is_some());
+        let leaders = decode(&bytes).expect("leaders");
+        assert_eq!((leaders[0].len(), leaders[0].is_all), (2_000, true), "few ads all lead");
         for at in (0..bytes.len()).step_by(97) {
             let mut wrong = bytes.clone();
             wrong[at] ^= 4;

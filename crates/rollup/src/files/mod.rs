@@ -62,7 +62,7 @@ use self::totals::Totals;
 use self::work::{Task, Work};
 use crate::{
     Answer, BrokenKind, Counts, Error, Export, Exported, Field, Filter, Granularity, LiveSecond,
-    Marks, Query, Refusal, RollupStore, Total,
+    Marks, Query, Refusal, RollupStore, Row, Total,
 };
 
 pub use self::manifest::Mend;
@@ -237,6 +237,21 @@ impl Files {
     }
 }
 
+impl Files {
+    /// The rows of what has been folded.
+    fn rows(&self, fold: Fold, query: &Query, (from, to): (i64, i64)) -> Result<Vec<Row>, Error> {
+        if let Granularity::Sliding { window, step } = query.granularity {
+            let windows = Windows { from, to, window: i64::from(window), step: i64::from(step) };
+            let groups = slide(fold.into_groups(), windows, self.options.groups_max)?;
+            return order::rows(groups, query, &self.names());
+        }
+        if fold.is_series() && query.order_by.is_none() {
+            return Ok(order::rows_of_series(fold, query, &self.names()));
+        }
+        order::rows(fold.into_groups(), query, &self.names())
+    }
+}
+
 /// What a question is answered from.
 struct Snapshot {
     stretches: Vec<Stretch>,
@@ -373,18 +388,12 @@ impl RollupStore for Files {
             Some(ranking) => snapshot.fold_leaders(&*self.disk, ranking)?,
             None => snapshot.fold_runs(&*self.disk, query)?,
         }
-        let cube = snapshot.cubes();
-        let mut groups = snapshot.fold.into_groups();
-        if let Granularity::Sliding { window, step } = query.granularity {
-            let windows = Windows { from, to, window: i64::from(window), step: i64::from(step) };
-            groups = slide(groups, windows, self.options.groups_max)?;
-        }
         Ok(Answer {
             from: Timestamp::from_seconds(from),
             to: Timestamp::from_seconds(to),
             applied: snapshot.applied,
-            cube,
-            rows: order::rows(groups, query, &self.names())?,
+            cube: snapshot.cubes(),
+            rows: self.rows(snapshot.fold, query, (from, to))?,
         })
     }
 

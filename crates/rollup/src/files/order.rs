@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 
 use reckon_event::{Timestamp, Verdict};
 
-use super::fold::{GroupKey, Sums};
+use super::fold::{Fold, GroupKey, Sums};
 use super::names::Names;
 use super::row::currency_of;
 use crate::{
     Dimension, Direction, Error, Field, Granularity, Keys, Metric, Order, OrderBy, Query, ROWS_MAX,
-    Row, Text,
+    Row, Spend, Text,
 };
 
 type Group = (GroupKey, Sums);
@@ -38,8 +38,20 @@ pub(super) fn rows(
         }
         _ => {}
     }
-    groups.sort_unstable_by(&compare);
+    if !groups.is_sorted_by(|a, b| compare(a, b).is_le()) {
+        groups.sort_unstable_by(&compare);
+    }
     Ok(groups.into_iter().map(|group| row(group, query, names)).collect())
+}
+
+/// The rows of an answer in the order of time, from what has that order already.
+pub(super) fn rows_of_series(fold: Fold, query: &Query, names: &Names) -> Vec<Row> {
+    let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut rows = Vec::with_capacity(fold.filled().min(limit));
+    for (bucket, sums) in fold.into_series().take(limit) {
+        rows.push(row((GroupKey { bucket, ..GroupKey::default() }, sums), query, names));
+    }
+    rows
 }
 
 fn comparison<'a>(
@@ -134,6 +146,12 @@ fn row((key, sums): Group, query: &Query, names: &Names) -> Row {
             reason: by(Dimension::Reason).then(|| Verdict::from_code(key.reason)).flatten(),
         },
         counts: sums.counts,
-        spend: sums.spend.list().into_iter().map(|(c, micros)| (currency(c), micros)).collect(),
+        spend: match sums.spend.one() {
+            Some((_, 0)) => Spend::default(),
+            Some((code, micros)) => Spend::one(currency(code), micros),
+            None => {
+                sums.spend.list().into_iter().map(|(c, micros)| (currency(c), micros)).collect()
+            }
+        },
     }
 }

@@ -271,7 +271,7 @@ pub(super) struct Run {
     pub meta: RunMeta,
     path: PathBuf,
     index: OnceLock<Index>,
-    leaders: OnceLock<Arc<Vec<Leaders>>>,
+    leaders: OnceLock<Vec<Arc<Leaders>>>,
 }
 
 impl Run {
@@ -336,16 +336,15 @@ impl Run {
         &self,
         disk: &dyn Disk,
         tenant: u32,
-    ) -> Result<Option<(Arc<Vec<Leaders>>, usize)>, Error> {
+    ) -> Result<Option<Arc<Leaders>>, Error> {
         let leaders = match self.leaders.get() {
-            Some(leaders) => Arc::clone(leaders),
-            None => Arc::clone(self.leaders.get_or_init({
-                let read = Arc::new(self.read_leaders(&*self.open(disk)?)?);
-                || read
-            })),
+            Some(leaders) => leaders,
+            None => {
+                let read = self.read_leaders(&*self.open(disk)?)?;
+                self.leaders.get_or_init(|| read.into_iter().map(Arc::new).collect())
+            }
         };
-        let place = leaders.iter().position(|leaders| leaders.tenant == tenant);
-        Ok(place.map(|place| (leaders, place)))
+        Ok(leaders.iter().find(|leaders| leaders.tenant == tenant).map(Arc::clone))
     }
 
     fn read_leaders(&self, file: &dyn File) -> Result<Vec<Leaders>, Error> {

@@ -139,7 +139,7 @@ fn row(query: &Query, (place, (keys, sums)): (Place, (Keys, Sums))) -> Option<Ro
     }
     let is_total = query.granularity == Granularity::Total;
     let bucket = (!is_total).then(|| Timestamp::from_seconds(place.0));
-    Some(Row { bucket, keys, counts: sums.counts, spend })
+    Some(Row { bucket, keys, counts: sums.counts, spend: spend.into() })
 }
 
 /// Rows come in the order of their places; a stable sort keeps that for ties.

@@ -188,7 +188,7 @@ mod tests {
             bucket: None,
             keys: Keys::default(),
             counts: Counts { clicks, ..Counts::default() },
-            spend: spend.to_vec(),
+            spend: spend.to_vec().into(),
         };
         let total = sum(&[
             row(1, &[(Currency::USD, 5)]),

@@ -161,7 +161,7 @@ fn free(text: Option<&Text>) -> Key<'_> {
 mod tests {
     use super::*;
     use reckon_event::Currency;
-    use reckon_rollup::{Counts, Keys};
+    use reckon_rollup::{Counts, Keys, Spend};
 
     #[test]
     fn every_name_is_read_back() {
@@ -179,7 +179,7 @@ mod tests {
             bucket: None,
             keys: Keys::default(),
             counts: Counts { clicks: 3, views: 4, ..Counts::default() },
-            spend: vec![(Currency::EUR, 5), (Currency::USD, 7)],
+            spend: vec![(Currency::EUR, 5), (Currency::USD, 7)].into(),
         };
         assert_eq!(Column::Metric(Metric::Ctr).value(&row), Value::Null);
         assert_eq!(Column::ViewableCtr.value(&row), 0.75);
@@ -200,7 +200,7 @@ mod tests {
                 ..Keys::default()
             },
             counts: Counts::default(),
-            spend: Vec::new(),
+            spend: Spend::default(),
         };
         let shown = |dimension| match key(&row, dimension, &catalog, TenantId::DEFAULT) {
             Key::Text(text) => text.into_owned(),

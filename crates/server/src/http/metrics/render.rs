@@ -171,7 +171,7 @@ mod tests {
             bucket: Some(Timestamp(0)),
             keys: Keys { region: Some(region), position: Some(2), ..Keys::default() },
             counts: Counts { clicks: 3, ..Counts::default() },
-            spend,
+            spend: spend.into(),
         };
         let answer = Answer {
             from: Timestamp(0),
