@@ -73,6 +73,7 @@ impl Files {
             let task = Task::of(&self.disk, &self.dir, &manifest, &runs);
             writer.work = task.map(|task| Work::begin(task, self.options.merging));
         }
+        self.forget_leaders(&runs);
         self.show(Durable { manifest, runs }, hand.frozen.len());
         // What is read by nobody can go.
         drop(hand);
@@ -103,6 +104,19 @@ impl Files {
         visible.hot.forget(segments);
         drop(visible);
         self.names_mut().settle();
+    }
+
+    /// Keeps the leaders of the latest runs in memory, within their bound.
+    fn forget_leaders(&self, runs: &[Arc<Run>]) {
+        let mut latest: Vec<&Arc<Run>> = runs.iter().collect();
+        latest.sort_by_key(|run| std::cmp::Reverse((run.meta.greatest, run.meta.id)));
+        let mut bytes = 0;
+        for run in latest {
+            bytes += run.leaders_bytes();
+            if bytes > self.options.leaders_bytes_max {
+                run.forget_leaders();
+            }
+        }
     }
 
     /// Removes what nobody names and nobody reads. What cannot be removed now is tried again with

@@ -307,6 +307,11 @@ impl Leaders {
         self.bounds[ranking].min(bounds[panes].iter().sum())
     }
 
+    /// About the bytes of memory they take.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.rows[..]) + size_of_val(&self.ads[..]) + size_of_val(&self.sums[..])
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.ads.len()

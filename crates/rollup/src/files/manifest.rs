@@ -381,6 +381,41 @@ mod tests {
         }
     }
 
+    /// As the first version wrote it.
+    fn encode_first(manifest: &Manifest) -> Vec<u8> {
+        let mut out = MAGIC_1.to_vec();
+        out.extend_from_slice(&manifest.number.to_le_bytes());
+        out.push(manifest.line.stage);
+        out.extend_from_slice(&manifest.line.group.to_le_bytes());
+        out.extend_from_slice(&manifest.line.generation.to_le_bytes());
+        out.extend_from_slice(&manifest.line.number.to_le_bytes());
+        out.extend_from_slice(&manifest.newest.to_le_bytes());
+        out.extend_from_slice(&manifest.last_file.to_le_bytes());
+        out.extend_from_slice(&u16::try_from(manifest.cubes.len()).expect("few").to_le_bytes());
+        for cube in &manifest.cubes {
+            put_text(&mut out, &cube.name);
+            out.extend_from_slice(&[cube.dimensions.bits(), pane_code(cube.pane)]);
+            out.extend_from_slice(&cube.floor.to_le_bytes());
+        }
+        manifest.totals.put(&mut out);
+        put_count(&mut out, manifest.names.len());
+        manifest.names.iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
+        put_count(&mut out, manifest.runs.len());
+        manifest.runs.iter().for_each(|run| put_run(&mut out, run));
+        seal(&mut out);
+        out
+    }
+
+    #[test]
+    fn the_first_version_is_read() {
+        let mut expect =
+            Manifest { commits: 42, pending: Pending::default(), mends: Vec::new(), ..sample() };
+        for cube in &mut expect.cubes {
+            (cube.sealed, cube.taken) = (i64::MAX, i64::MAX);
+        }
+        assert_eq!(Manifest::decode(&encode_first(&expect)), Some(expect));
+    }
+
     #[test]
     fn manifests_read_back_and_no_changed_byte_passes() {
         let bytes = sample().encode();

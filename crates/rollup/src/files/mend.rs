@@ -145,6 +145,19 @@ impl Files {
     }
 }
 
+#[cfg(any(test, feature = "conformance"))]
+impl Files {
+    /// Damages the sums in memory behind everyone's back: `measure` is added to a cell without any
+    /// epoch, so that a test can let a delta be counted twice, or be lost (with the signs turned).
+    /// It becomes durable with the next epoch.
+    pub fn plant(&self, cell: &reckon_event::Cell, measure: reckon_event::Measure) {
+        let mut visible = self.visible_mut();
+        let key = Key::of(cell);
+        visible.hot.add(key, measure);
+        visible.totals.add(key.tenant, key.kind, key.verdict, measure.count);
+    }
+}
+
 /// What is to be added to a cube.
 struct Difference {
     place: usize,

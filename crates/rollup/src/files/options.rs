@@ -236,6 +236,9 @@ pub struct Options {
     pub merge_rows_max: u64,
     /// Where runs are merged and tiers are made.
     pub merging: Merging,
+    /// The most bytes of leaders, read for top lists, that are held from one marker to the next;
+    /// those of the latest runs stay.
+    pub leaders_bytes_max: usize,
 }
 
 /// How far back seconds are kept by default.
@@ -270,6 +273,7 @@ impl Options {
             fan_in: 8,
             merge_rows_max: 32_000_000,
             merging: Merging::Thread,
+            leaders_bytes_max: 128 << 20,
         }
     }
 

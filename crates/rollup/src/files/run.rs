@@ -12,7 +12,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use reckon_disk::{Disk, File, Open};
 
@@ -271,12 +271,18 @@ pub(super) struct Run {
     pub meta: RunMeta,
     path: PathBuf,
     index: OnceLock<Index>,
-    leaders: OnceLock<Vec<Arc<Leaders>>>,
+    /// Read when they are first asked for; forgotten where many runs have been.
+    leaders: Mutex<Option<Vec<Arc<Leaders>>>>,
 }
 
 impl Run {
     pub(super) fn new(dir: &Path, meta: RunMeta) -> Self {
-        Run { meta, path: run_path(dir, meta.id), index: OnceLock::new(), leaders: OnceLock::new() }
+        Run {
+            meta,
+            path: run_path(dir, meta.id),
+            index: OnceLock::new(),
+            leaders: Mutex::default(),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -337,14 +343,28 @@ impl Run {
         disk: &dyn Disk,
         tenant: u32,
     ) -> Result<Option<Arc<Leaders>>, Error> {
-        let leaders = match self.leaders.get() {
-            Some(leaders) => leaders,
-            None => {
-                let read = self.read_leaders(&*self.open(disk)?)?;
-                self.leaders.get_or_init(|| read.into_iter().map(Arc::new).collect())
-            }
-        };
-        Ok(leaders.iter().find(|leaders| leaders.tenant == tenant).map(Arc::clone))
+        let mut held = self.held_leaders();
+        if held.is_none() {
+            let read = self.read_leaders(&*self.open(disk)?)?;
+            *held = Some(read.into_iter().map(Arc::new).collect());
+        }
+        let own = held.iter().flatten().find(|leaders| leaders.tenant == tenant);
+        Ok(own.map(Arc::clone))
+    }
+
+    fn held_leaders(&self) -> MutexGuard<'_, Option<Vec<Arc<Leaders>>>> {
+        // It holds nothing or everything, whatever happened to who held it.
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// About the bytes of memory its leaders take now.
+    pub(super) fn leaders_bytes(&self) -> usize {
+        self.held_leaders().iter().flatten().map(|leaders| leaders.bytes()).sum()
+    }
+
+    /// Lets go of them; they are read again when they are asked for.
+    pub(super) fn forget_leaders(&self) {
+        *self.held_leaders() = None;
     }
 
     fn read_leaders(&self, file: &dyn File) -> Result<Vec<Leaders>, Error> {
