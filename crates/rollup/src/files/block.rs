@@ -176,7 +176,9 @@ impl Block {
         let column = &mut self.columns[at];
         column.clear();
         if !wanted.has(at) {
-            column.resize(range.len(), 0);
+            if LEAD.contains(&at) {
+                column.resize(range.len(), 0);
+            }
             return Some(());
         }
         let mut reader = Reader::new(bytes);
@@ -208,10 +210,16 @@ impl Block {
     #[inline]
     pub(super) fn rows(&self, grid: Grid) -> impl Iterator<Item = Row> {
         // Slices of one known length: no bounds are checked in the loop.
-        let columns: [&[u64]; COLUMNS] = std::array::from_fn(|at| &self.columns[at][..self.rows]);
+        let columns: [&[u64]; COLUMNS] = std::array::from_fn(|at| match &self.columns[at][..] {
+            [] => &UNWANTED[..self.rows],
+            column => &column[..self.rows],
+        });
         (0..self.rows).map(move |at| row(std::array::from_fn(|column| columns[column][at]), grid))
     }
 }
+
+/// What columns read as that nobody wants.
+static UNWANTED: [u64; BLOCK_ROWS] = [0; BLOCK_ROWS];
 
 /// The greatest word of each column: what a field holds.
 const GREATEST: [u64; COLUMNS] = {

@@ -246,7 +246,7 @@ impl Files {
             return order::rows(groups, query, &self.names());
         }
         if fold.is_series() && query.order_by.is_none() {
-            return Ok(order::rows_of_series(fold, query, &self.names()));
+            return Ok(order::rows_of_series(fold, query));
         }
         order::rows(fold.into_groups(), query, &self.names())
     }

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use reckon_event::{Timestamp, Verdict};
+use reckon_event::{Currency, Timestamp, Verdict};
 
 use super::fold::{Fold, GroupKey, Sums};
 use super::names::Names;
@@ -44,14 +44,36 @@ pub(super) fn rows(
     Ok(groups.into_iter().map(|group| row(group, query, names)).collect())
 }
 
-/// The rows of an answer in the order of time, from what has that order already.
-pub(super) fn rows_of_series(fold: Fold, query: &Query, names: &Names) -> Vec<Row> {
+/// The rows of an answer in the order of time, from what has that order already. Nothing but time tells
+/// them apart, so there is nothing to look up.
+pub(super) fn rows_of_series(fold: Fold, query: &Query) -> Vec<Row> {
     let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
     let mut rows = Vec::with_capacity(fold.filled().min(limit));
-    for (bucket, sums) in fold.into_series().take(limit) {
-        rows.push(row((GroupKey { bucket, ..GroupKey::default() }, sums), query, names));
-    }
+    let mut last = None;
+    rows.extend(fold.into_series().take(limit).map(|(bucket, sums)| Row {
+        bucket: Some(Timestamp::from_seconds(bucket)),
+        keys: Keys::default(),
+        counts: sums.counts,
+        spend: spend(&sums, &mut last),
+    }));
     rows
+}
+
+/// Money with its currencies. Mostly a row has the one of the `last`.
+fn spend(sums: &Sums, last: &mut Option<(u16, Currency)>) -> Spend {
+    let mut currency = |code| match *last {
+        Some((last, currency)) if last == code => currency,
+        _ => {
+            let found = currency_of(code).expect("other codes are refused when they are read");
+            *last = Some((code, found));
+            found
+        }
+    };
+    match sums.spend.one() {
+        Some((_, 0)) => Spend::default(),
+        Some((code, micros)) => Spend::one(currency(code), micros),
+        None => sums.spend.list().into_iter().map(|(c, micros)| (currency(c), micros)).collect(),
+    }
 }
 
 fn comparison<'a>(
@@ -132,8 +154,6 @@ fn row((key, sums): Group, query: &Query, names: &Names) -> Row {
     let by = |dimension| query.groups_by(dimension);
     let text = |dimension, key| by(dimension).then(|| Text { key, text: names.get(key).cloned() });
     let has_bucket = query.granularity != Granularity::Total;
-    let currency =
-        |code| currency_of(code).expect("rows with other codes are refused when they are read");
     Row {
         bucket: has_bucket.then(|| Timestamp::from_seconds(key.bucket)),
         keys: Keys {
@@ -146,12 +166,6 @@ fn row((key, sums): Group, query: &Query, names: &Names) -> Row {
             reason: by(Dimension::Reason).then(|| Verdict::from_code(key.reason)).flatten(),
         },
         counts: sums.counts,
-        spend: match sums.spend.one() {
-            Some((_, 0)) => Spend::default(),
-            Some((code, micros)) => Spend::one(currency(code), micros),
-            None => {
-                sums.spend.list().into_iter().map(|(c, micros)| (currency(c), micros)).collect()
-            }
-        },
+        spend: spend(&sums, &mut None),
     }
 }

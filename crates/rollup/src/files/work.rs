@@ -18,8 +18,9 @@ use super::run::{Folder, Run, RunMeta, Span};
 use super::spill::Spill;
 use crate::{BrokenKind, Error};
 
-/// Rows of work for which a commit more passes before its outcome is named: several seconds' worth.
-const ROWS_PER_COMMIT: u64 = 4_000_000;
+/// Rows of work for which a commit more passes before its outcome is named: about a second's worth,
+/// and commits are seconds apart, so that none of them has to wait.
+const ROWS_PER_COMMIT: u64 = 1_000_000;
 
 /// What came of each job: a run, or nothing where everything cancels.
 type Outcome = Vec<Option<RunMeta>>;
