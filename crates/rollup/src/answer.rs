@@ -154,6 +154,11 @@ impl Spend {
     pub const fn one(currency: Currency, micros: Micros) -> Self {
         Spend(Amounts::One([(currency, micros)]))
     }
+
+    /// The amounts.
+    pub fn as_slice(&self) -> &[(Currency, Micros)] {
+        self
+    }
 }
 
 impl Deref for Spend {
@@ -201,6 +206,19 @@ impl From<Vec<(Currency, Micros)>> for Spend {
 impl FromIterator<(Currency, Micros)> for Spend {
     fn from_iter<T: IntoIterator<Item = (Currency, Micros)>>(amounts: T) -> Self {
         amounts.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl IntoIterator for Spend {
+    type Item = (Currency, Micros);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        match self.0 {
+            Amounts::Many(many) => many,
+            few => Spend(few).to_vec(),
+        }
+        .into_iter()
     }
 }
 
