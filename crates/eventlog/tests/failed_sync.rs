@@ -146,3 +146,28 @@ fn the_process_dies_and_the_cache_still_shows_what_never_arrived() {
     println!("{compared} records compared");
     assert!(compared >= 400);
 }
+
+/// The first open fails, and the next one finds what only the page cache has: it must not be built on.
+#[test]
+fn a_log_whose_making_failed_is_there_after_a_power_cut() {
+    let options = small(2);
+    let (mut compared, mut failures) = (0, 0);
+    for (nth, seed) in (1..=6).flat_map(|nth| (0..8).map(move |seed| (nth, seed))) {
+        let disk = SimDisk::new(seed);
+        disk.fail_sync(nth);
+        let first = open(&disk, &options, 1).map(drop);
+        failures += u64::from(first.is_err());
+        let again = open(&disk, &options, 2).or_else(|_| open(&disk, &options, 3));
+        let (log, _) = again.expect("a sync fails once");
+        let mut history = History::new(2);
+        append_until_taken(&log, &mut history, 0);
+        append_until_taken(&log, &mut history, 1);
+        disk.cut_power();
+        drop(log);
+        disk.crash(seed);
+        let (log, _) = open(&disk, &options, 4).expect("what was acknowledged keeps its log");
+        compared += history.check(&log);
+    }
+    println!("{failures} opens failed, {compared} records compared");
+    assert!(failures > 8 && compared > 100, "{failures} {compared}");
+}

@@ -94,7 +94,10 @@ pub(super) fn open(
 fn settle_lanes(disk: &dyn Disk, dir: &Path, lanes: u16) -> Result<bool, Error> {
     assert!(lanes > 0, "a log has at least one lane");
     match read_manifest(disk, dir)? {
-        Some(made) if made == lanes => Ok(false),
+        // Whoever made it may have been killed, or told of a failure, before its name was durable.
+        Some(made) if made == lanes => {
+            disk.sync_dir(dir).map_err(|source| Error::io(dir, source)).map(|()| false)
+        }
         Some(made) => Err(Error::Lanes { dir: dir.to_owned(), made, asked: lanes }),
         None => {
             let entries = disk.list(dir).map_err(|source| Error::io(dir, source))?;
