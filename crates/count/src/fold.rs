@@ -140,7 +140,7 @@ fn judge(
     firsts: &mut Firsts,
     policy: &Policy,
 ) -> Judged {
-    if slot.is_redelivered(record.id, policy) {
+    if slot.is_redelivered(record, policy) {
         return Judged::Redelivered;
     }
     if matches!(record.kind, Kind::Control | Kind::Prediction) {

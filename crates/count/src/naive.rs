@@ -223,13 +223,14 @@ impl Memory {
         if record.id.appender == 0 && record.id.sequence == 0 {
             return false;
         }
+        let now = self.clock.max(record.received);
         if let Some(&(highest, at)) = self.appenders.get(&record.id.appender) {
-            let is_remembered = self.clock.0 - at.0 < policy.appender_horizon;
+            let is_remembered = now.0 - at.0 < policy.appender_horizon;
             if is_remembered && record.id.sequence <= highest {
                 return true;
             }
         }
-        self.appenders.insert(record.id.appender, (record.id.sequence, self.clock));
+        self.appenders.insert(record.id.appender, (record.id.sequence, now));
         false
     }
 

@@ -80,11 +80,14 @@ pub(crate) const fn lane(kind: Kind) -> Option<usize> {
 impl SlotState {
     /// Notes a record's id; true where it is not above the highest of its appender, so this append
     /// has been seen. Records without an id are always new.
-    pub fn is_redelivered(&mut self, id: RecordId, policy: &Policy) -> bool {
+    pub fn is_redelivered(&mut self, record: &Record<'_>, policy: &Policy) -> bool {
+        let id = record.id;
         if id == RecordId::default() {
             return false;
         }
-        let seen = self.clock;
+        // The record's own time counts: before a slot's first record its clock stands in 1970, and
+        // whatever was seen then would be beyond any horizon at once.
+        let seen = self.clock.max(record.received);
         let fresh = Appender { appender: id.appender, sequence: id.sequence, seen };
         match self.appenders.binary_search_by_key(&id.appender, |known| known.appender) {
             Ok(at) => {

@@ -308,3 +308,21 @@ fn counted_ids(history: &[Vec<u8>], outcome: &Outcome) -> Vec<String> {
     ids.sort();
     ids
 }
+
+#[test]
+fn the_first_append_of_a_slot_is_known_when_it_comes_again() {
+    let slot = reckon_event::Slot::new(7).expect("a slot");
+    let mut click = Record::new(reckon_event::Kind::Click, slot, Timestamp(1_795_255_200_000_000));
+    click.id = reckon_event::RecordId { appender: 1, sequence: 1 };
+    let place = |offset| Position { partition: 0, offset };
+    let batch = [(place(0), click), (place(1), click)];
+    let folded = fold(&mut State::new(), &batch, &[None, None], &POLICY);
+    assert_eq!(
+        folded.verdicts,
+        [Some(Verdict::Counted), None],
+        "it names no id: it would count twice"
+    );
+    let mut naive = Recount::default();
+    let judged = batch.map(|(_, record)| naive.take(&record, &POLICY));
+    assert_eq!(judged.as_slice(), folded.verdicts);
+}
