@@ -1,7 +1,8 @@
 //! Many small files of an hour become few larger ones, row for row.
 //!
 //! Each persist leaves a file an hour and tenant. Eight files of a size class become one of the next
-//! class, so a row is rewritten once a class: three or four times in all. One merge takes a bounded
+//! class, so a row is rewritten once a class. A file of an eighth of what one merge reads is large
+//! enough and left alone: under load files are born that large, and nothing is written twice. One merge takes a bounded
 //! number of bytes, reads its files in batches and keeps their order, so its memory is bounded by the
 //! files' compressed bytes and a batch of each.
 
@@ -26,7 +27,7 @@ const SMALLEST_BYTES: u64 = 256 << 10;
 pub(crate) fn plan(files: &[LakeFile], bytes_max: u64) -> Option<Vec<LakeFile>> {
     let mut classes: BTreeMap<(u32, u32, Table, u32), Vec<&LakeFile>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.format == FILE_FORMAT) {
-        if file.bytes * 2 <= bytes_max {
+        if file.bytes * (FAN_IN as u64) <= bytes_max {
             let key = (class(file.bytes), file.hour, file.table, file.tenant);
             classes.entry(key).or_default().push(file);
         }

@@ -122,20 +122,25 @@ fn properties(table: Table) -> WriterProperties {
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
     }
-    for name in ["payload_digest", "payload", "event_id", "request_id"] {
+    for name in UNIQUE {
         builder = builder.set_column_dictionary_enabled(name.into(), false);
     }
     builder.build()
 }
 
+/// Columns whose values hardly repeat: a dictionary would be filled and thrown away.
+const UNIQUE: [&str; 6] =
+    ["payload_digest", "payload", "event_id", "request_id", "ip_tag", "order_key"];
+
 /// Columns that go up, or nearly: their differences are short.
-const RISING: [&str; 7] = [
+const RISING: [&str; 8] = [
     "log_offset",
     "append_sequence",
     "received",
     "happened",
     "minted_sequence",
     "issued_at",
+    "expires_at",
     "prediction_id",
 ];
 
