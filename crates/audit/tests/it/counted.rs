@@ -184,19 +184,6 @@ fn broadcast(log: &dyn EventLog, control: &Control<'_>, received: Timestamp) {
     }
 }
 
-/// An appender's numbers are remembered by the clock of the slot, which only an event moves. So each
-/// slot begins with an event that is not repeated.
-fn start_clocks(log: &dyn EventLog, history: &[Vec<u8>]) {
-    let slot = |bytes: &Vec<u8>| Record::decode(bytes).expect("encoded here").0.slot;
-    let slots: BTreeSet<Slot> = history.iter().map(slot).collect();
-    for (sequence, slot) in (1..).zip(slots) {
-        let mut bytes = Vec::new();
-        Record::new(Kind::Dwell, slot, START).encode(&mut bytes);
-        stamp(&mut bytes, RecordId { appender: 9, sequence }).expect("encoded here");
-        append(log, &bytes);
-    }
-}
-
 /// The same rules twice: as the log says them, and as the audit takes them.
 fn rule_sets() -> Vec<(rules::RuleSet, RuleSet)> {
     let minute = |minutes: i64| START.plus(minutes * Timestamp::MINUTE);
@@ -230,7 +217,6 @@ pub fn count(seed: u64, records: usize, fault: Fault, place: LakePlace) -> World
     let history = Traffic::new(seed, true).take(records);
     let sets = rule_sets();
     let mut latest = START;
-    start_clocks(&*log, &history);
     for (at, bytes) in history.iter().enumerate() {
         if at % (records / sets.len()) == 5 {
             let set = &sets[(at / (records / sets.len())).min(sets.len() - 1)].0;
