@@ -57,11 +57,10 @@ sim: setup
 # against those, on the machine's disk and on the simulated one. The lake is opened by DuckDB and
 # ClickHouse's engine as well.
 engines-test: setup
-	cargo test --locked -p reckon-eventlog --test conformance -p reckon-rollup --test promises \
-	    -p reckon-feature --test promises
-	cargo test --locked -p reckon-books --lib sqlite
+	cargo test --workspace --locked --test conformance --test promises
+	cargo test --workspace --locked --lib sqlite
 	RECKON_ENGINES=required RECKON_PYTHON="$$(bash deploy/setup.sh python)" \
-	    cargo test --locked -p reckon-audit --test it other_engines -- --show-output
+	    cargo test --workspace --locked --test it other_engines -- --show-output
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 

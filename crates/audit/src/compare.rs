@@ -278,7 +278,7 @@ fn candidates(
 }
 
 /// Records up to the cut with the verdict in force at it; 0 for a repeated append.
-fn in_force(range: &RecountRange) -> String {
+pub(crate) fn in_force(range: &RecountRange) -> String {
     let cut = range.cut;
     format!(
         "SELECT r.*, CAST(coalesce(v.verdict, r.verdict, 0) AS BIGINT) AS in_force
@@ -314,7 +314,7 @@ fn received(range: &RecountRange) -> String {
 fn differing_sql(range: &RecountRange, (from, to): (u16, u16)) -> String {
     let recounted = "coalesce(r.verdict, j.verdict)";
     format!(
-        "SELECT j.place, j.class, j.ad_key, e.epoch, e.kind, j.happened, {recounted_name} AS recounted,
+        "SELECT j.place, j.tenant, j.class, j.ad_key, e.epoch, e.kind, j.happened, {recounted_name} AS recounted,
                 {lake_name} AS in_lake
          FROM judged j
          LEFT JOIN ruled r ON j.place = r.place
@@ -330,6 +330,7 @@ fn differing_sql(range: &RecountRange, (from, to): (u16, u16)) -> String {
 
 fn add_records(found: &mut Vec<RecordDifference>, batch: &RecordBatch) -> Result<(), AuditError> {
     let (places, ads) = (Keys::of(batch, "place")?, Keys::of(batch, "ad_key")?);
+    let tenants = Numbers::of(batch, "tenant")?;
     let (epochs, kinds) = (Keys::of(batch, "epoch")?, Numbers::of(batch, "kind")?);
     let (times, classes) = (Numbers::of(batch, "happened")?, Texts::of(batch, "class")?);
     let (recounted, in_lake) = (Texts::of(batch, "recounted")?, Texts::of(batch, "in_lake")?);
@@ -339,6 +340,7 @@ fn add_records(found: &mut Vec<RecordDifference>, batch: &RecordBatch) -> Result
         let position = crate::recount::place_of(places.at(row));
         let kind = u8::try_from(kinds.at(row)).ok().and_then(Kind::from_code);
         found.push(RecordDifference {
+            tenant: u32::try_from(tenants.at(row)).unwrap_or_default(),
             partition: position.partition,
             offset: position.offset,
             epoch: epochs.at(row),

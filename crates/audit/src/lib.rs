@@ -22,6 +22,7 @@ mod function;
 mod recount;
 mod report;
 mod rules;
+mod sums;
 mod table;
 
 pub use auditor::{AuditOptions, Auditor};
@@ -32,4 +33,5 @@ pub use figure::{Checksum, Figure, FigureKey, metrics_table, rollup_figures};
 pub use recount::{BeyondHorizon, Horizons, Recount, RecountRange};
 pub use report::{Amount, Cause, Difference, GroupDifference, Mend, RecordDifference, Report};
 pub use rules::{RapidKey, Rule, RuleSet};
+pub use sums::SUMS_MAX;
 pub use table::Answer;

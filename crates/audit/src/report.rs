@@ -140,6 +140,8 @@ pub struct GroupDifference {
 /// A record whose verdict in force is not that of the recount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordDifference {
+    /// Whose.
+    pub tenant: u32,
     /// Partition of the log.
     pub partition: u16,
     /// Offset in it.
@@ -181,6 +183,8 @@ pub struct Report {
     pub groups: usize,
     /// Files of the lake that are not what was written. Nothing is compared where there are any.
     pub damage: Vec<Damage>,
+    /// Sums that were built again from the records before this comparison.
+    pub mended: u64,
     /// Figures that differ.
     pub differences: Vec<Difference>,
     /// Checksums that differ.
@@ -211,6 +215,9 @@ impl fmt::Display for Report {
             "compared {} records ({} repeated appends), {} figures, {} checksums",
             self.records, self.redelivered, self.figures, self.groups
         )?;
+        if self.mended > 0 {
+            writeln!(f, "{} sums were built again from the records before", self.mended)?;
+        }
         for damage in &self.damage {
             writeln!(f, "damaged: {}: {}", damage.path, damage.what)?;
         }

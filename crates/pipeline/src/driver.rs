@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::progress::Status;
 use crate::{Error, Pipeline, Progress, Stepped};
 
+/// How often it looks whether it is still held.
+const HELD_LOOK: Duration = Duration::from_millis(5);
+
 /// A pipeline on a thread of its own. Dropping it stops it too, without waiting.
 pub struct Running {
     signal: Arc<Signal>,
@@ -99,6 +102,10 @@ fn drive(
     let _farewell = Farewell(Arc::clone(progress));
     let mut idle_looks = 0;
     while !signal.is_raised() {
+        if progress.is_held() {
+            stand_still(&mut pipeline, signal, progress)?;
+            continue;
+        }
         match pipeline.step()? {
             Stepped::Idle => {
                 idle_looks += 1;
@@ -119,6 +126,19 @@ fn drive(
     }
     pipeline.checkpoint()?;
     Ok(pipeline)
+}
+
+/// Makes no epoch while somebody holds it; a checkpoint that is asked for is still written.
+fn stand_still(pipeline: &mut Pipeline, signal: &Signal, progress: &Progress) -> Result<(), Error> {
+    progress.update(|now| now.is_held = true);
+    while progress.is_held() && !signal.is_raised() {
+        if progress.take_checkpoint_request() && pipeline.is_dirty() {
+            pipeline.checkpoint()?;
+        }
+        signal.pause(HELD_LOOK);
+    }
+    progress.update(|now| now.is_held = false);
+    Ok(())
 }
 
 /// Waits on one partition at a time, another with each look, so none is waited for longer than an

@@ -37,6 +37,6 @@ pub use judgement::Unjudged;
 pub use opaque::{OpaqueIds, OpaqueStats};
 pub use options::Options;
 pub use pipeline::{Pipeline, Stepped};
-pub use progress::{Progress, Reached, Snapshot, Status};
+pub use progress::{Hold, Progress, Reached, Snapshot, Status};
 pub use recount::recount;
 pub use verify::{Report, verify};

@@ -1,6 +1,6 @@
 //! How far a pipeline is, for whoever waits for it or shows it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub retries: u64,
     /// What went wrong last, whether or not it was overcome.
     pub last_error: Option<String>,
+    /// It stands still because somebody [holds](Progress::hold) it.
+    pub is_held: bool,
     /// Whether it goes on.
     pub status: Status,
 }
@@ -89,6 +91,19 @@ pub struct Progress {
     latest: Mutex<Arc<Snapshot>>,
     changed: Condvar,
     wants_checkpoint: AtomicBool,
+    holds: AtomicU32,
+}
+
+/// Counting stands still for as long as this lives: no epoch is made, and nothing is applied to any
+/// subscriber. The log takes everything, and checkpoints are still written when asked for.
+#[must_use = "counting goes on when it is dropped"]
+#[derive(Debug)]
+pub struct Hold(Arc<Progress>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Progress {
@@ -115,6 +130,22 @@ impl Progress {
     /// Blocks until there is a checkpoint of `epoch` or a later one.
     pub fn wait_checkpoint(&self, epoch: u64, timeout: Duration) -> Reached {
         self.wait(timeout, |latest| latest.checkpoint >= epoch)
+    }
+
+    /// Lets counting stand still after the epoch in hand; blocks until it does. For what must see every
+    /// subscriber at the same epoch and change one of them behind its back; whoever holds it delays
+    /// every figure.
+    pub fn hold(self: &Arc<Self>, timeout: Duration) -> Result<Hold, Reached> {
+        self.holds.fetch_add(1, Ordering::AcqRel);
+        let hold = Hold(Arc::clone(self));
+        match self.wait(timeout, |latest| latest.is_held) {
+            Reached::Yes => Ok(hold),
+            other => Err(other),
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Acquire) > 0
     }
 
     fn wait(&self, timeout: Duration, has: impl Fn(&Snapshot) -> bool) -> Reached {

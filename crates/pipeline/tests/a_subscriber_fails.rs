@@ -263,6 +263,32 @@ fn a_thread_counts_what_comes_and_can_be_waited_for() {
 }
 
 #[test]
+fn held_it_stands_still_at_an_epoch_and_still_writes_checkpoints() {
+    let mut world = World::new(3);
+    let ledger = world.ledger();
+    let pipeline = world.open(1, vec![Box::new(ledger)]).expect("opens");
+    let running = pipeline.spawn().expect("a thread");
+    let progress: Arc<Progress> = Arc::clone(running.progress());
+    let first = world.feed(100);
+    assert_eq!(progress.wait_until(&first, LONG), Reached::Yes);
+    let holds = [progress.hold(LONG).expect("held"), progress.hold(LONG).expect("held twice")];
+    let held = progress.snapshot();
+    let second = world.feed(100);
+    progress.request_checkpoint();
+    assert_eq!(progress.wait_checkpoint(held.epoch, LONG), Reached::Yes);
+    assert_eq!(progress.snapshot().position, held.position, "nothing was counted meanwhile");
+    let [one, other] = holds;
+    drop(one);
+    assert_eq!(progress.wait_until(&second, Duration::ZERO), Reached::TimedOut);
+    drop(other);
+    assert_eq!(progress.wait_until(&second, LONG), Reached::Yes);
+    let held = progress.hold(LONG).expect("held");
+    running.stop().expect("being held does not keep it from stopping");
+    drop(held);
+    assert!(matches!(progress.hold(LONG), Err(Reached::Ended)));
+}
+
+#[test]
 fn a_panicking_subscriber_ends_the_wait() {
     let mut world = World::new(1);
     let (subscriber, _) = failing(1, || panic!("a broken invariant"));

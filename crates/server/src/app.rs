@@ -10,6 +10,7 @@ use reckon_lake::{LakeHandle, LakePlace};
 use reckon_pipeline::{Progress, Status};
 use reckon_rollup::RollupStore;
 
+use crate::audit::Turn;
 use crate::config::Config;
 use crate::edge::Edge;
 use crate::engines::DataDir;
@@ -30,6 +31,8 @@ pub struct App {
     pub lake_place: LakePlace,
     /// Tells how far the lake is, and holds its files for readers.
     pub lake: LakeHandle,
+    /// Whose turn it is to read the lake.
+    pub audit_turn: Turn,
     /// The data folder.
     pub dir: DataDir,
     /// Counters.

@@ -30,6 +30,8 @@ pub enum Command {
     Replay(Replay),
     /// Check log, checkpoints, rollup and books of a data folder while no server runs on it.
     Verify(Verify),
+    /// Forget all that was derived from the log of a data folder, and count the log again.
+    Rebuild(Rebuild),
     /// Recount from the lake and compare with the figures; exit code 1 where they differ.
     Reconcile(Reconcile),
     /// Close a day: freeze its figures and charge them.
@@ -73,6 +75,14 @@ pub struct Serve {
     /// `wall`, or `scaled:N` for a clock N times as fast, for demos and tests.
     #[arg(long, value_name = "CLOCK", default_value = "wall", value_parser = parse_clock)]
     pub clock: u32,
+}
+
+/// `reckon rebuild`
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Where the data and the configuration are.
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// A running server; its key is taken from RECKON_API_KEY.

@@ -38,6 +38,9 @@ impl Counting for Counted<'_> {
     async fn reconcile(&self, figures: &Figures) -> Result<Reconciled, Cause> {
         let (from, to) = (figures.day.start(), figures.day.end());
         let report = audit::reconcile(self.0, from, to).await?;
+        if report.mended > 0 {
+            return Ok(Reconciled::Rebuilt { panes: report.mended });
+        }
         if report.is_equal() {
             return Ok(Reconciled::Agrees { rows_compared: report.figures as u64 });
         }
@@ -48,7 +51,8 @@ impl Counting for Counted<'_> {
 
 /// Closes a day.
 pub async fn close(app: &Arc<App>, day: Day) -> Result<(), Error> {
-    let options = CloseOptions { final_after: app.config.time.server_lateness_s * Timestamp::SECOND };
+    let options =
+        CloseOptions { final_after: app.config.time.server_lateness_s * Timestamp::SECOND };
     let now = app.edge.clock.now();
     let (accounts, books) = (&*app.accounts, &*app.books);
     reckon_billing::close(accounts, books, &Counted(app), &options, day, now).await?;
@@ -71,9 +75,7 @@ pub async fn adjust(app: &Arc<App>, day: Day) -> Result<AdjustedDay, Error> {
     let differences =
         reckon_billing::adjust(&*app.accounts, &*app.books, figures, Vec::new()).await?;
     let now = app.edge.clock.now();
-    log(app, &differences.adjustments, now)
-        .await
-        .map_err(|error| Error::Counting(error.into()))?;
+    log(app, &differences.adjustments, now).await.map_err(|error| Error::Counting(error.into()))?;
     let names = Names::of(app.books.load_catalog().await?);
     let mut posted = 0;
     for adjustment in &differences.adjustments {

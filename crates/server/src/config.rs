@@ -70,6 +70,7 @@ pub struct Log {
     pub lanes: u16,
     pub segment_bytes: u64,
     pub segment_age_s: u64,
+    pub retain_s: i64,
     pub staging_bytes_max: usize,
     pub commit_delay_us: u64,
     pub preallocate_bytes: u64,
@@ -231,6 +232,7 @@ impl Config {
         let bounds = [
             ("log.lanes", i64::from(self.log.lanes), 1, 64),
             ("log.segment_bytes", i64::try_from(self.log.segment_bytes)?, 1 << 16, 1 << 34),
+            ("log.retain_s", self.log.retain_s, self.model.attribution_s, 3_650 * 86_400),
             ("server.batch_events_max", i64::try_from(self.server.batch_events_max)?, 1, 1_000_000),
             ("counter.epoch_ms", i64::try_from(self.counter.epoch_ms)?, 1, 10_000),
             (

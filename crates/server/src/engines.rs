@@ -73,6 +73,11 @@ impl DataDir {
         self.0.join("audit")
     }
 
+    /// Where recounts sort what does not fit into memory; empty after a start.
+    pub fn scratch(&self) -> PathBuf {
+        self.audit().join("scratch")
+    }
+
     /// What campaigns have spent.
     pub fn spend(&self) -> PathBuf {
         self.0.join("spend").join("campaigns")
@@ -121,6 +126,9 @@ pub async fn start(
     std::fs::create_dir_all(&dir.0).with_context(|| format!("cannot make {}", dir.0.display()))?;
     let lock = lock(dir)?;
     record_clock(dir, &clock)?;
+    std::fs::remove_dir_all(dir.scratch()).ok();
+    std::fs::create_dir_all(dir.scratch())
+        .with_context(|| format!("cannot make {}", dir.scratch().display()))?;
     let (books, accounts) = open_books(&config, dir).await?;
     let now = clock.now();
     let incarnation = books.lease("incarnation", now).await.context("books")?;
@@ -174,6 +182,7 @@ pub async fn start(
         books,
         lake_place,
         lake: lake_handle,
+        audit_turn: crate::audit::Turn::default(),
         dir: dir.clone(),
         rollup,
         progress: Arc::clone(pipeline.progress()),
@@ -189,6 +198,8 @@ pub async fn start(
         tokio::spawn(drain(Arc::clone(&app))),
         tokio::spawn(tidy(Arc::clone(&app))),
         tokio::spawn(crate::beat::run(Arc::clone(&app))),
+        tokio::spawn(crate::audit::hourly::run(Arc::clone(&app))),
+        tokio::spawn(crate::retention::run(Arc::clone(&app))),
     ];
     Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
@@ -240,10 +251,7 @@ pub async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
     Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-async fn open_books(
-    config: &Config,
-    dir: &DataDir,
-) -> Result<(Arc<dyn Books>, Arc<dyn Accounts>)> {
+async fn open_books(config: &Config, dir: &DataDir) -> Result<(Arc<dyn Books>, Arc<dyn Accounts>)> {
     let path = dir.books(config)?;
     let books =
         SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
@@ -289,6 +297,22 @@ fn open_log(
         }
         LogEngine::Kafka => bail!("log.engine: kafka is not in this build"),
     }
+}
+
+/// Where each partition of a log begins that no server has open.
+pub async fn log_starts(
+    config: &Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+    now: Timestamp,
+) -> Result<Vec<u64>> {
+    let (books, _) = open_books(config, dir).await?;
+    let incarnation = books.lease("incarnation", now).await.context("books")?;
+    books.close().await;
+    let log = open_log(config, dir, disk, incarnation)?;
+    let starts = (0..log.partitions()).map(|partition| log.range(partition).start).collect();
+    log.close().context("log")?;
+    Ok(starts)
 }
 
 /// What keeps the log from taking records; empty where nothing does.

@@ -18,5 +18,6 @@ pub mod edge;
 pub mod engines;
 pub mod http;
 pub mod mint;
+pub mod retention;
 pub mod rules;
 pub mod secrets;

@@ -1,6 +1,6 @@
 //! Random traffic through the real log, pipeline and rules, into a lake and two sets of figures.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +61,7 @@ pub struct World {
     pub store: Arc<dyn RollupStore>,
     pub rules: Vec<RuleSet>,
     pub epochs: u64,
+    log: Arc<dyn EventLog>,
 }
 
 /// Adds up deltas, as a rollup does, with the fault in it.
@@ -229,7 +230,18 @@ pub fn count(seed: u64, records: usize, fault: Fault, place: LakePlace) -> World
     }
     broadcast(&*log, &Control::Tick, latest.plus(Timestamp::HOUR));
     broadcast(&*log, &Control::Settle, latest.plus(Timestamp::HOUR));
+    let rules = sets.into_iter().map(|(_, ours)| ours).collect();
+    judge(seed, log, rules, fault, place)
+}
 
+/// Lets a fresh counter judge a log from its beginning.
+fn judge(
+    seed: u64,
+    log: Arc<dyn EventLog>,
+    rules: Vec<RuleSet>,
+    fault: Fault,
+    place: LakePlace,
+) -> World {
     let figures = Arc::new(Mutex::new(Figures::new()));
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(seed));
     let options = reckon_rollup::Options::new(1 << 20);
@@ -242,9 +254,15 @@ pub fn count(seed: u64, records: usize, fault: Fault, place: LakePlace) -> World
         rollup: RollupSubscriber::new(Arc::clone(&store)),
     };
     let options = Options { policy: POLICY, epoch_records_max: 150, ..Options::default() };
-    let mut pipeline =
-        Pipeline::open(log, disk, Path::new("/counter"), options, 1, vec![Box::new(everyone)])
-            .expect("a new counter");
+    let mut pipeline = Pipeline::open(
+        Arc::clone(&log),
+        disk,
+        Path::new("/counter"),
+        options,
+        1,
+        vec![Box::new(everyone)],
+    )
+    .expect("a new counter");
     let mut epochs = 0;
     while let Stepped::Applied { number, .. } = pipeline.step().expect("nothing fails") {
         epochs = number;
@@ -255,8 +273,7 @@ pub fn count(seed: u64, records: usize, fault: Fault, place: LakePlace) -> World
     pipeline.checkpoint().expect("nothing fails");
     drop(pipeline);
     let figures = figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let rules = sets.into_iter().map(|(_, ours)| ours).collect();
-    World { place, figures, store, rules, epochs }
+    World { place, figures, store, rules, epochs, log }
 }
 
 pub fn memory() -> LakePlace {
@@ -266,6 +283,11 @@ pub fn memory() -> LakePlace {
 impl World {
     pub async fn auditor(&self) -> Auditor {
         Auditor::open(&self.place, AuditOptions::default()).await.expect("there is a lake")
+    }
+
+    /// The same log, judged from its beginning by a counter without faults.
+    pub fn judged_again(&self) -> World {
+        judge(99, Arc::clone(&self.log), self.rules.clone(), Fault::None, memory())
     }
 
     /// All of it.

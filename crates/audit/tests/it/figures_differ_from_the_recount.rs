@@ -90,6 +90,10 @@ fn a_wrong_verdict_is_named_by_its_record() {
     assert_eq!((first.recounted.as_str(), first.in_lake.as_str()), ("counted", "duplicate"));
     assert!(report.differences.iter().any(|one| one.cause == Cause::WrongVerdict), "{report}");
     assert!(report.differences.iter().any(|one| one.mend == Mend::JudgeAgain), "{report}");
+    let again = world.judged_again();
+    let mended = reconcile(&again);
+    assert!(mended.is_equal() && mended.records == report.records, "{mended}");
+    assert_ne!(again.figures, world.figures);
 }
 
 #[test]

@@ -14,8 +14,9 @@ use super::runtime;
 use crate::args::{Explain, Invoice, OfDay, Reconcile, Server, Sql};
 
 fn ask(server: &Server, call: Call, what: &str) -> Result<Answer> {
-    let key = std::env::var("RECKON_API_KEY")
-        .context("set RECKON_API_KEY; `reckon serve` keeps a key with all scopes in DIR/admin.key")?;
+    let key = std::env::var("RECKON_API_KEY").context(
+        "set RECKON_API_KEY; `reckon serve` keeps a key with all scopes in DIR/admin.key",
+    )?;
     let call = call.retry(Retry::Always);
     let asked = async {
         let mut client = Client::new(&server.to, Some(&key))?;

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod books;
 pub mod client;
 pub mod demo;
+pub mod rebuild;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
@@ -25,6 +26,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             simulate::run(&simulate, std::env::var("RECKON_API_KEY").ok())
         }
         Command::Verify(verify) => verify::run(&verify),
+        Command::Rebuild(rebuild) => rebuild::run(&rebuild),
         Command::Reconcile(asked) => books::reconcile(&asked),
         Command::Close(asked) => books::close(&asked),
         Command::Invoice(asked) => books::invoice(&asked),

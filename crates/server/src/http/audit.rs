@@ -5,34 +5,26 @@
 //! up a click.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use reckon_books::Scopes;
 use reckon_event::{Day, TenantId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::parameters::{Parameters, wrong};
 use super::{Problem, body, parse_json};
 use crate::app::App;
 use crate::audit;
 
-/// How long a question waits for its turn.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Reports listed where no number is asked for.
 const REPORTS_LISTED: usize = 24;
 /// The most reports listed.
 const REPORTS_LISTED_MAX: usize = 1_000;
-
-/// The turn of who reads the lake.
-#[derive(Clone)]
-struct Turn(Arc<Semaphore>);
 
 /// The routes.
 pub fn routes() -> Router<Arc<App>> {
@@ -40,15 +32,6 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/v1/reconciliations", get(list).post(reconcile))
         .route("/v1/explain", get(explain))
         .route("/v1/sql", post(sql))
-        .layer(Extension(Turn(Arc::new(Semaphore::new(1)))))
-}
-
-impl Turn {
-    async fn take(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let turn = tokio::time::timeout(WAIT_MAX, self.0.acquire()).await;
-        let turn = turn.map_err(|_| Problem::unavailable("another recount is under way"))?;
-        Ok(turn.expect("the semaphore is never closed"))
-    }
 }
 
 /// What keeps a recount from being made is mostly a matter of time.
@@ -71,9 +54,8 @@ struct Range {
 
 impl Range {
     fn read(&self) -> Result<(Timestamp, Timestamp), Problem> {
-        let time = |name: &str, text: &str| {
-            Timestamp::parse(text).map_err(|error| wrong(name, &error))
-        };
+        let time =
+            |name: &str, text: &str| Timestamp::parse(text).map_err(|error| wrong(name, &error));
         match (&self.hour, &self.day, &self.from, &self.to) {
             (Some(hour), None, None, None) => {
                 let from = time("hour", hour)?.floor(Timestamp::HOUR);
@@ -81,37 +63,32 @@ impl Range {
             }
             (None, Some(day), None, None) => {
                 let read = Day::parse(day);
-                let day = read.map_err(|_| wrong("day", &format_args!("{day:?} is not YYYY-MM-DD")))?;
+                let day =
+                    read.map_err(|_| wrong("day", &format_args!("{day:?} is not YYYY-MM-DD")))?;
                 Ok((day.start(), day.end()))
             }
             (None, None, Some(from), Some(to)) => Ok((
                 time("from", from)?.floor(Timestamp::MINUTE),
                 time("to", to)?.ceil(Timestamp::MINUTE),
             )),
-            (None, None, None, None) => Ok((Timestamp::MIN, Timestamp::MAX.plus(-1).floor(Timestamp::MINUTE))),
-            _ => Err(Problem::malformed("hour: give `hour`, or `day`, or `from` and `to`, or nothing")),
+            (None, None, None, None) => {
+                Ok((Timestamp::MIN, Timestamp::MAX.plus(-1).floor(Timestamp::MINUTE)))
+            }
+            _ => Err(Problem::malformed(
+                "hour: give `hour`, or `day`, or `from` and `to`, or nothing",
+            )),
         }
     }
 }
 
-async fn reconcile(
-    State(app): State<Arc<App>>,
-    Extension(turn): Extension<Turn>,
-    request: Request,
-) -> Result<Json<Value>, Problem> {
+async fn reconcile(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, Problem> {
     app.gate.require(request.headers(), Scopes::MANAGE).await?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, &app.body_limits).await?;
     let range: Range = if bytes.is_empty() { Range::default() } else { parse_json(&bytes)? };
     let (from, to) = range.read()?;
-    let _turn = turn.take().await?;
     let report = audit::reconcile(&app, from, to).await.map_err(problem)?;
-    Ok(Json(view(report.is_equal(), serde_json::to_value(&report).unwrap_or_default())))
-}
-
-fn view(equal: bool, mut report: Value) -> Value {
-    report["equal"] = equal.into();
-    report
+    Ok(Json(audit::reports::told(&app, &report).map_err(problem)?))
 }
 
 async fn list(
@@ -125,13 +102,12 @@ async fn list(
     if !(1..=REPORTS_LISTED_MAX).contains(&limit) {
         return Err(Problem::unprocessable(format!("limit: give 1 to {REPORTS_LISTED_MAX}")));
     }
-    let reports = audit::reports(&app, limit).await.map_err(problem)?;
+    let reports = audit::reports::newest(&app, limit).await.map_err(problem)?;
     Ok(Json(json!({ "reconciliations": reports })))
 }
 
 async fn explain(
     State(app): State<Arc<App>>,
-    Extension(turn): Extension<Turn>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -141,9 +117,11 @@ async fn explain(
     let ad_id = parameters.name("ad_id")?.ok_or_else(|| missing("ad_id"))?;
     let minute = parameters.text("minute").ok_or_else(|| missing("minute"))?;
     let minute = Timestamp::parse(minute).map_err(|error| wrong("minute", &error))?;
-    let _turn = turn.take().await?;
     let explained = audit::explain(&app, tenant, ad_id, minute).await.map_err(problem)?;
-    Ok(Json(explained).into_response())
+    let mut told = serde_json::to_value(&explained).map_err(|error| problem(error.into()))?;
+    told["ad_id"] = ad_id.into();
+    told.as_object_mut().expect("it is one").remove("ad");
+    Ok(Json(told).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,22 +130,22 @@ struct Asked {
     query: String,
 }
 
-async fn sql(
-    State(app): State<Arc<App>>,
-    Extension(turn): Extension<Turn>,
-    request: Request,
-) -> Result<Response, Problem> {
+async fn sql(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let tenant = app.gate.require(request.headers(), Scopes::MANAGE).await?.tenant();
     if tenant != TenantId::DEFAULT {
-        return Err(Problem::forbidden("SQL reads the records of all tenants: ask as the operator"));
+        return Err(Problem::forbidden(
+            "SQL reads the records of all tenants: ask as the operator",
+        ));
     }
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, &app.body_limits).await?;
     let asked: Asked = parse_json(&bytes)?;
-    let _turn = turn.take().await?;
     let answer = audit::sql(&app, &asked.query).await.map_err(|error| {
-        // A question that cannot be planned is the asker's; it names what is wrong.
-        Problem::unprocessable(format!("query: {error:#}"))
+        match error.is::<reckon_audit::AuditError>() {
+            // A question that cannot be planned is the asker's; it names what is wrong.
+            true => Problem::unprocessable(format!("query: {error:#}")),
+            false => problem(error),
+        }
     })?;
     let broken = |error: reckon_audit::AuditError| Problem::internal(error.to_string());
     let accept = head.headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok());

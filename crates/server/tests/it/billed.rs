@@ -19,8 +19,9 @@ const KILLS: [usize; 3] = [4, 2, 3];
 
 /// The files of a run, and the server.
 struct Run {
-    dir: TempDir,
+    /// Ends before its folder goes.
     server: Option<Process>,
+    dir: TempDir,
     key: String,
 }
 
@@ -28,7 +29,7 @@ impl Run {
     fn start(log: &Path) -> Self {
         let dir = TempDir::new("billed");
         std::fs::write(dir.path().join("rules.toml"), RULES).expect("room");
-        let run = Run { dir, server: None, key: String::new() };
+        let run = Run { server: None, dir, key: String::new() };
         let folder = run.dir.path().to_str().expect("a plain path").to_owned();
         println!("{}", run.judge(&["prepare", log.to_str().expect("a plain path"), &folder, DAY]));
         let mut run = run.restarted();
@@ -103,8 +104,11 @@ impl Run {
 
     fn batches(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.dir.path()).expect("our folder");
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
-        paths.retain(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("batch-")));
+        let mut paths: Vec<PathBuf> =
+            entries.map(|entry| entry.expect("readable").path()).collect();
+        paths.retain(|path| {
+            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("batch-"))
+        });
         paths.sort();
         paths
     }
@@ -114,8 +118,10 @@ impl Run {
 fn conserves(client: &mut Client) {
     let page = client.get("/metrics").expect("the server answers").body;
     let page = String::from_utf8(page).expect("text");
-    let value = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number");
-    let of = |prefix: &str| page.lines().filter(|line| line.starts_with(prefix)).map(value).sum::<f64>();
+    let value =
+        |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number");
+    let of =
+        |prefix: &str| page.lines().filter(|line| line.starts_with(prefix)).map(value).sum::<f64>();
     assert_eq!(of("reckon_records{"), of("reckon_records_received_total "), "{page}");
 }
 

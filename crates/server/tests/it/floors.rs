@@ -27,7 +27,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "server",
         &[
             "eventlog", "count", "rollup", "books", "billing", "pipeline", "model", "feature",
-            "market", "rollout", "predict", "billing", "event", "disk",
+            "market", "rollout", "predict", "lake", "audit", "event", "disk",
         ],
     ),
 ];

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they compared")]
 
+mod audited;
 mod bench;
 mod billed;
 mod catalog;

@@ -8,21 +8,26 @@
 //! mend     derived panes that differ from the records are built again from them
 //! ```
 //!
-//! Every report is kept as a file, the last of them [`REPORTS_KEPT`].
+//! Every report is kept as a file, the last thousand of them.
+
+pub mod hourly;
+mod mend;
+pub mod reports;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use reckon_audit::{
     AuditOptions, Auditor, Coverage, Explained, Figure, FigureKey, Horizons, RapidKey,
     RecountRange, Report, Rule, RuleSet, rollup_figures,
 };
 use reckon_count::rules::{self, CLOSED_AFTER, Rules};
 use reckon_event::{TenantId, Timestamp, name_key};
+use reckon_lake::Manifest;
 use reckon_pipeline::{Reached, Snapshot};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::app::App;
 use crate::{beat, engines};
@@ -31,8 +36,26 @@ use crate::{beat, engines};
 const READS_MAX: u32 = 20;
 /// How long a checkpoint may take.
 const CHECKPOINT_MAX: Duration = Duration::from_secs(120);
-/// Reports that are kept.
-const REPORTS_KEPT: usize = 1_000;
+
+/// How long a question waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The turn of who reads the lake: recounts and questions take memory and disk, so one runs at a time.
+pub struct Turn(Semaphore);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Turn(Semaphore::new(1))
+    }
+}
+
+impl Turn {
+    async fn take(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(WAIT_MAX, self.0.acquire()).await;
+        let turn = turn.map_err(|_| anyhow!("another recount is under way; try again"))?;
+        Ok(turn.expect("the semaphore is never closed"))
+    }
+}
 
 /// Figures of the rollup at one cut.
 struct Found {
@@ -43,13 +66,53 @@ struct Found {
     rules: Arc<Rules>,
 }
 
-/// Recounts the events of `from..to` that lie in closed minutes, and compares.
+/// Recounts the events of `from..to` that lie in closed minutes, and compares. Panes that are wrong
+/// while the records are right are built again from these, and all is compared once more.
 pub async fn reconcile(app: &Arc<App>, from: Timestamp, to: Timestamp) -> Result<Report> {
+    let _turn = app.audit_turn.take().await?;
     let tenants = engines::tenants(&*app.books).await?;
-    let found = settled(app, &tenants, from, to).await?;
-    let report = compare(app, &found, from, to.min(found.judged_before)).await?;
-    keep(app, &report).await?;
+    let report = compared(app, &tenants, from, to).await?;
+    reports::keep(app, &report).await?;
+    let mended = mend::mend(app, &report).await?;
+    if mended == 0 {
+        return Ok(report);
+    }
+    eprintln!("audit: {mended} sums were not what the records add up to; they are built again");
+    let mut report = compared(app, &tenants, from, to).await?;
+    report.mended = mended;
+    reports::keep(app, &report).await?;
     Ok(report)
+}
+
+async fn compared(
+    app: &Arc<App>,
+    tenants: &[TenantId],
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Report> {
+    let Some((from, to)) = within_history(app, from, to).await? else {
+        return Ok(Report { from: from.to_string(), to: to.to_string(), ..Report::default() });
+    };
+    let found = settled(app, tenants, from, to).await?;
+    compare(app, &found, from, to.min(found.judged_before)).await
+}
+
+/// The part of a range in which anything has happened, in whole minutes; `None` where nothing has.
+async fn within_history(
+    app: &Arc<App>,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Option<(Timestamp, Timestamp)>> {
+    cover(app, beat::settle(app).await?.epoch).await?;
+    let _lease = app.lake.lease();
+    let Some(manifest) = Manifest::latest(&app.lake_place).await? else { return Ok(None) };
+    let spans = || manifest.files.iter().filter(|file| file.rows > 0).map(|file| file.happened);
+    let first = spans().map(|span| Timestamp(span.first)).min().unwrap_or(from);
+    let last = spans().map(|span| Timestamp(span.last)).max().unwrap_or(to);
+    let last = app.rollup.marks().newest.map_or(last, |newest| newest.max(last));
+    let from = from.max(first.floor(Timestamp::MINUTE));
+    let to = to.min(last.floor(Timestamp::MINUTE).plus(Timestamp::MINUTE));
+    Ok(Some((from, to)).filter(|(from, to)| from < to))
 }
 
 /// Figures of one epoch in which every closed minute of the range is judged.
@@ -64,7 +127,9 @@ async fn settled(
         let judged_before = judged_before(&before);
         let to = to.min(judged_before);
         if from >= to {
-            bail!("nothing of the range lies in closed minutes yet: these are before {judged_before}");
+            bail!(
+                "nothing of the range lies in closed minutes yet: these are before {judged_before}"
+            );
         }
         let (rollup, tenants) = (Arc::clone(&app.rollup), tenants.to_vec());
         let read = move || {
@@ -75,7 +140,12 @@ async fn settled(
         let (cut, figures) = tokio::task::spawn_blocking(read).await??;
         let after = app.progress.snapshot();
         if cut == Some(after.epoch) && is_settled(&after, to) {
-            return Ok(Found { cut: after.epoch, figures, judged_before, rules: before.rules.clone() });
+            return Ok(Found {
+                cut: after.epoch,
+                figures,
+                judged_before,
+                rules: before.rules.clone(),
+            });
         }
     }
     bail!("counting moves too fast to read figures of one epoch; try again")
@@ -120,14 +190,15 @@ pub async fn cover(app: &Arc<App>, epoch: u64) -> Result<()> {
     let wait = move || waiting.progress.wait_checkpoint(epoch, CHECKPOINT_MAX);
     match tokio::task::spawn_blocking(wait).await? {
         Reached::Yes => Ok(()),
-        Reached::TimedOut => bail!("the lake is behind: no checkpoint of epoch {epoch} came in time"),
+        Reached::TimedOut => {
+            bail!("the lake is behind: no checkpoint of epoch {epoch} came in time")
+        }
         Reached::Ended => bail!("counting has stopped"),
     }
 }
 
 fn options(app: &App) -> AuditOptions {
-    let scratch = Some(app.dir.audit().join("scratch"));
-    AuditOptions { scratch, ..AuditOptions::default() }
+    AuditOptions { scratch: Some(app.dir.scratch()), ..AuditOptions::default() }
 }
 
 fn horizons(app: &App) -> Horizons {
@@ -162,6 +233,7 @@ pub async fn explain(
     ad_id: &str,
     minute: Timestamp,
 ) -> Result<Explained> {
+    let _turn = app.audit_turn.take().await?;
     let ad = if ad_id == "(unknown)" { 0 } else { name_key(ad_id) };
     cover(app, app.progress.snapshot().epoch).await?;
     let _lease = app.lake.lease();
@@ -171,47 +243,9 @@ pub async fn explain(
 
 /// The rows that a question in SQL brings.
 pub async fn sql(app: &Arc<App>, text: &str) -> Result<reckon_audit::Answer> {
+    let _turn = app.audit_turn.take().await?;
     cover(app, app.progress.snapshot().epoch).await?;
     let _lease = app.lake.lease();
     let auditor = Auditor::open(&app.lake_place, options(app)).await?;
     Ok(auditor.sql(text).await?)
-}
-
-async fn keep(app: &Arc<App>, report: &Report) -> Result<()> {
-    let dir = app.dir.audit();
-    let path = dir.join(format!("report-{:020}.json", report.cut));
-    let text = serde_json::to_vec_pretty(report)?;
-    let write = move || {
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        let mut kept = reports_in(&dir)?;
-        kept.drain(..kept.len().saturating_sub(REPORTS_KEPT))
-            .try_for_each(std::fs::remove_file)
-            .context("cannot remove old reports")
-    };
-    tokio::task::spawn_blocking(write).await?
-}
-
-/// The kept reports, the newest first, at most `limit`.
-pub async fn reports(app: &Arc<App>, limit: usize) -> Result<Vec<serde_json::Value>> {
-    let dir = app.dir.audit();
-    let read = move || {
-        let kept = reports_in(&dir)?;
-        let newest = kept.iter().rev().take(limit);
-        let report = |path: &PathBuf| {
-            let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
-        };
-        newest.map(report).collect()
-    };
-    tokio::task::spawn_blocking(read).await?
-}
-
-fn reports_in(dir: &std::path::Path) -> Result<Vec<PathBuf>> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(Vec::new()) };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let mut paths = paths.collect::<std::io::Result<Vec<PathBuf>>>().context("cannot list reports")?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    paths.sort();
-    Ok(paths)
 }
