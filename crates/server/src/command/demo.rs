@@ -1,11 +1,12 @@
 //! `reckon demo`: the whole system on a temporary folder, a simulated market's day in a minute, and the
 //! proof.
 //!
-//! The clock is scaled so that the run is a day of the market's. The proof has three parts, each by a
-//! path of its own: the verdicts sum to the records in the log; the rollup equals a naive recount of
-//! the log, line by line; and the figures that the front door answers equal what the market knows that
-//! it did. A fourth part tells what the served model has learned: its log loss, against the true
-//! probabilities, beside that of a constant and of the truth itself.
+//! The clock is scaled so that the run is a day of the market's. Each part of the proof has a path of
+//! its own: the verdicts sum to the records in the log; the rollup equals a naive recount of the log,
+//! line by line, and a recount of the lake by SQL; the first day, closed, is charged as the naive
+//! recount says; and the figures that the front door answers equal what the market knows that it did.
+//! A last part tells what the served model has learned: its log loss, against the true probabilities,
+//! beside that of a constant and of the truth itself.
 
 #![expect(clippy::print_stdout, reason = "the proof is the command's data")]
 
@@ -131,9 +132,11 @@ impl House {
         self.settle().await?;
         let app = Arc::clone(&self.app);
         let by_log = tokio::task::spawn_blocking(move || proof::by_log(&app)).await;
-        let by_log = by_log.context("the proof")??;
+        let (by_log, lines) = by_log.context("the proof")??;
+        let by_lake = proof::by_lake(&self.app).await?;
+        let by_books = proof::by_books(&self.app, &lines).await?;
         let by_market = proof::by_market(&simulation).await?;
-        Ok(by_log && by_market)
+        Ok(by_log && by_lake && by_books && by_market)
     }
 
     /// Waits until everything is counted and every minute is closed and judged.

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use reckon_billing::period_answer;
 use reckon_count::naive::{Recount, Sum};
-use reckon_event::{Kind, Micros, TenantId, Timestamp, Verdict};
+use reckon_event::{Day, Kind, Micros, TenantId, Timestamp, Verdict};
 use reckon_market::Judgement;
 use reckon_pipeline::recount;
 use reckon_rollup::{Dimension, Granularity, Query, RollupStore};
 
 use crate::app::App;
 use crate::command::simulate::{Simulation, report};
-use crate::engines;
+use crate::{audit, billing, engines};
 
 /// Shares of the run that the model is judged in.
 const SHARES: usize = 6;
@@ -22,11 +24,11 @@ const JUDGED_MIN: u64 = 30_000;
 const GAP_CLOSED_MIN: f64 = 0.5;
 
 /// A line that two counts must agree on: whose ad, which minute, what happened, what it is worth.
-type Line = (u64, i64, Kind, Verdict);
-type Lines = BTreeMap<Line, (i64, Micros)>;
+pub type Line = (u64, i64, Kind, Verdict);
+pub type Lines = BTreeMap<Line, (i64, Micros)>;
 
-/// Records = sum of verdicts; rollup = recount.
-pub fn by_log(app: &App) -> Result<bool> {
+/// Records = sum of verdicts; rollup = recount. Gives what the recount has counted, too.
+pub fn by_log(app: &App) -> Result<(bool, Lines)> {
     let policy = engines::count_policy(&app.config);
     let counted = app.progress.snapshot();
     let cut = Some(counted.position.as_slice());
@@ -39,7 +41,48 @@ pub fn by_log(app: &App) -> Result<bool> {
     println!("proof");
     let sum = prove_sum(app);
     let equal = prove_lines(&rollup, &lines);
-    Ok(sum && equal)
+    Ok((sum && equal, lines))
+}
+
+/// Rollup = recount by SQL over the lake.
+pub async fn by_lake(app: &Arc<App>) -> Result<bool> {
+    let report = audit::reconcile(app, Timestamp::MIN, Timestamp::MAX).await?;
+    let holds = report.is_equal() && report.figures > 0;
+    println!(
+        "{} rollup = recount of the lake by SQL: {} records, {} figures, {} checksums by hour",
+        mark(holds),
+        report.records,
+        report.figures,
+        report.groups
+    );
+    if !holds {
+        println!("{report}");
+    }
+    Ok(holds)
+}
+
+/// Ledger = naive recount, of the market's first day, which is closed for that.
+pub async fn by_books(app: &Arc<App>, lines: &Lines) -> Result<bool> {
+    let first = lines.keys().map(|(_, minute, ..)| *minute).min().context("nothing was counted")?;
+    let day = Day::of(Timestamp(first * Timestamp::MINUTE));
+    billing::close(app, day).await?;
+    let closed = period_answer(&*app.accounts, TenantId::DEFAULT, day).await?;
+    let owed = closed.totals.first().map(|total| (total.sum.clicks, total.sum.charge_micros));
+    let minutes = day.start().0 / Timestamp::MINUTE..day.end().0 / Timestamp::MINUTE;
+    let is_charged = |(_, minute, kind, verdict): &Line| {
+        minutes.contains(minute) && *kind == Kind::Click && *verdict == Verdict::Counted
+    };
+    let charged = lines.iter().filter(|(line, _)| is_charged(line));
+    let counted = charged.fold((0, 0), |sum, (_, line)| (sum.0 + line.0, sum.1 + line.1));
+    let holds = owed == Some(counted) && closed.totals.len() == 1;
+    let (clicks, micros) = owed.unwrap_or_default();
+    println!(
+        "{} ledger = naive recount: {day} is {}, {clicks} clicks charged at {:.2} in all",
+        mark(holds),
+        closed.state,
+        micros as f64 / 1e6
+    );
+    Ok(holds)
 }
 
 /// What was answered = what happened; and what the model has learned.
