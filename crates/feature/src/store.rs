@@ -106,7 +106,7 @@ pub enum Error {
     },
 }
 
-/// Online features. Every engine keeps these promises, and [`crate::conformance`] proves it:
+/// Online features. Every engine keeps these promises, and `conformance.rs` proves it:
 ///
 /// - a read is a batch, and all of it is of one cut;
 /// - an epoch is seen whole or not at all; the same epoch twice counts once; none is left out;

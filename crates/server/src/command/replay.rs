@@ -39,8 +39,8 @@ pub use report::Report;
 
 use crate::command::client::Client;
 
-/// A format of logs. Adding one is a file with a [`read::Lines`] or a [`row::Rows`], and a line in
-/// [`Format::reader`].
+/// A format of logs. Adding one is a file with a `read::Lines` or a `row::Rows`, and a line in
+/// `Format::reader`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Ad clicks as TalkingData published them: ip,app,device,os,channel,click_time,...

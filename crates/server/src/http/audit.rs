@@ -35,7 +35,7 @@ pub fn routes() -> Router<Arc<App>> {
 }
 
 /// What keeps a recount from being made is mostly a matter of time.
-fn problem(error: anyhow::Error) -> Problem {
+fn problem(error: &anyhow::Error) -> Problem {
     match error.downcast_ref::<reckon_audit::AuditError>() {
         Some(reckon_audit::AuditError::Question(question)) => Problem::unprocessable(question),
         _ => Problem::unavailable(format!("{error:#}")),
@@ -87,8 +87,8 @@ async fn reconcile(State(app): State<Arc<App>>, request: Request) -> Result<Json
     let bytes = body::read(&head.headers, body, &app.body_limits).await?;
     let range: Range = if bytes.is_empty() { Range::default() } else { parse_json(&bytes)? };
     let (from, to) = range.read()?;
-    let report = audit::reconcile(&app, from, to).await.map_err(problem)?;
-    Ok(Json(audit::reports::told(&app, &report).map_err(problem)?))
+    let report = audit::reconcile(&app, from, to).await.map_err(|error| problem(&error))?;
+    Ok(Json(audit::reports::told(&app, &report).map_err(|error| problem(&error))?))
 }
 
 async fn list(
@@ -102,7 +102,7 @@ async fn list(
     if !(1..=REPORTS_LISTED_MAX).contains(&limit) {
         return Err(Problem::unprocessable(format!("limit: give 1 to {REPORTS_LISTED_MAX}")));
     }
-    let reports = audit::reports::newest(&app, limit).await.map_err(problem)?;
+    let reports = audit::reports::newest(&app, limit).await.map_err(|error| problem(&error))?;
     Ok(Json(json!({ "reconciliations": reports })))
 }
 
@@ -117,8 +117,9 @@ async fn explain(
     let ad_id = parameters.name("ad_id")?.ok_or_else(|| missing("ad_id"))?;
     let minute = parameters.text("minute").ok_or_else(|| missing("minute"))?;
     let minute = Timestamp::parse(minute).map_err(|error| wrong("minute", &error))?;
-    let explained = audit::explain(&app, tenant, ad_id, minute).await.map_err(problem)?;
-    let mut told = serde_json::to_value(&explained).map_err(|error| problem(error.into()))?;
+    let explained =
+        audit::explain(&app, tenant, ad_id, minute).await.map_err(|error| problem(&error))?;
+    let mut told = serde_json::to_value(&explained).map_err(|error| problem(&error.into()))?;
     told["ad_id"] = ad_id.into();
     told.as_object_mut().expect("it is one").remove("ad");
     Ok(Json(told).into_response())
@@ -144,7 +145,7 @@ async fn sql(State(app): State<Arc<App>>, request: Request) -> Result<Response, 
         match error.is::<reckon_audit::AuditError>() {
             // A question that cannot be planned is the asker's; it names what is wrong.
             true => Problem::unprocessable(format!("query: {error:#}")),
-            false => problem(error),
+            false => problem(&error),
         }
     })?;
     let broken = |error: reckon_audit::AuditError| Problem::internal(error.to_string());

@@ -142,7 +142,7 @@ fn kill_under(run: Run, path: &Path) -> Run {
     run.restarted()
 }
 
-fn ok(answer: Answer) -> Value {
+fn ok(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     answer.json()
 }
@@ -159,25 +159,29 @@ fn billed(log: &Path) {
             run = kill_under(run, path);
         }
         let mut client = run.client();
-        ok(send(&mut client, path).expect("the server answers"));
+        ok(&send(&mut client, path).expect("the server answers"));
         conserves(&mut client);
         scrapes += 1;
     }
     let mut client = run.client();
     let close = format!("/v1/billing/periods/{DAY}/close");
-    assert_eq!(ok(client.post(&close, &json!({})))["state"], "closed");
+    assert_eq!(ok(&client.post(&close, &json!({})))["state"], "closed");
     run.judged("before");
-    assert_eq!(ok(client.post(&close, &json!({})))["state"], "closed", "closing again is no harm");
+    assert_eq!(ok(&client.post(&close, &json!({})))["state"], "closed", "closing again is no harm");
 
-    ok(send(&mut client, &run.dir.path().join("late.ndjson")).expect("the server answers"));
+    ok(&send(&mut client, &run.dir.path().join("late.ndjson")).expect("the server answers"));
     let adjust = format!("/v1/billing/periods/{DAY}/adjust");
-    let adjusted = ok(client.post(&adjust, &json!({})));
+    let adjusted = ok(&client.post(&adjust, &json!({})));
     assert!(adjusted["adjustments"].as_u64() > Some(0), "{adjusted}");
     run.judged("after");
-    assert_eq!(ok(client.post(&adjust, &json!({})))["adjustments"], 0, "nothing is adjusted twice");
+    assert_eq!(
+        ok(&client.post(&adjust, &json!({})))["adjustments"],
+        0,
+        "nothing is adjusted twice"
+    );
     conserves(&mut client);
     println!("verdicts summed to the records received at {} scrapes", scrapes + 1);
-    let report = ok(client.post("/v1/reconciliations", &json!({"day": DAY})));
+    let report = ok(&client.post("/v1/reconciliations", &json!({"day": DAY})));
     assert_eq!(report["equal"], true, "{report}");
 }
 
