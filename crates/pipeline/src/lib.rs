@@ -24,6 +24,7 @@ mod error;
 mod journal;
 mod judgement;
 mod minutes;
+mod numbered;
 mod opaque;
 mod options;
 mod pipeline;

@@ -24,8 +24,9 @@ use reckon_disk::Disk;
 
 use crate::Error;
 use crate::bytes::Reader;
+use crate::numbered::list;
 pub(crate) use run::read_key;
-use run::{Run, number_of, path_of};
+use run::{Run, WORD, path_of};
 
 /// So many neighbouring runs of a size become one.
 const FAN_IN: usize = 8;
@@ -54,7 +55,7 @@ impl Minutes {
             .iter()
             .map(|&number| Run::open(&*disk, dir, number))
             .collect::<Result<Vec<_>, _>>()?;
-        let highest = list(&*disk, dir)?.last().copied().unwrap_or(0);
+        let highest = list(&*disk, dir, WORD)?.last().copied().unwrap_or(0);
         Ok(Minutes {
             disk,
             dir: dir.to_owned(),
@@ -203,7 +204,7 @@ impl Minutes {
     /// Removes the files of runs that none of these names has.
     pub fn remove_unnamed<'a>(&self, named: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
         let needed: Vec<u64> = named.filter_map(read_names).flatten().collect();
-        for number in list(&*self.disk, &self.dir)? {
+        for number in list(&*self.disk, &self.dir, WORD)? {
             if !needed.contains(&number) {
                 crate::journal::remove(&*self.disk, &path_of(&self.dir, number))?;
             }
@@ -234,14 +235,6 @@ fn read(run: &Run, key: MinuteKey) -> Option<Result<(MinuteKey, MinuteSet), Erro
 fn tier_of(run: &Run) -> Option<u32> {
     let rows = run.rows();
     (rows <= MERGE_ROWS_MAX).then(|| (rows >> 10).max(1).ilog(FAN_IN as u64))
-}
-
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Error> {
-    let paths =
-        disk.list(dir).map_err(|error| Error::disk(format!("list {}", dir.display()), error))?;
-    let mut numbers: Vec<u64> = paths.iter().filter_map(|path| number_of(path)).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
 }
 
 fn read_names(bytes: &[u8]) -> Option<Vec<u64>> {

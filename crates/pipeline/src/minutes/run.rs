@@ -19,6 +19,7 @@ use reckon_event::{Currency, Pseudonym, SourceClass, TenantId};
 
 use crate::Error;
 use crate::bytes::Reader;
+use crate::numbered;
 
 const MAGIC: &[u8; 4] = b"RKMS";
 const VERSION: u16 = 1;
@@ -41,12 +42,12 @@ pub(super) struct Run {
     index: BTreeMap<MinuteKey, Place>,
 }
 
-pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("minutes-{number:020}.run"))
-}
+/// The word in the names of these files.
+pub(super) const WORD: &str = "minutes";
 
-pub(super) fn number_of(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_prefix("minutes-")?.strip_suffix(".run")?.parse().ok()
+/// Where the run of a number stands.
+pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
+    numbered::path_of(dir, WORD, number)
 }
 
 impl Run {

@@ -29,8 +29,9 @@ use reckon_event::{Position, Slot, Timestamp};
 
 use crate::Error;
 use crate::bytes::Reader;
+use crate::numbered::list;
 use merge::{Memory, merge};
-use run::{Entry, Run, RunWriter, number_of, path_of};
+use run::{Entry, Run, RunWriter, WORD, path_of};
 
 /// So many runs of a size in one bucket become one.
 const FAN_IN: usize = 8;
@@ -79,7 +80,7 @@ impl OpaqueIds {
             .iter()
             .map(|&(number, bucket)| Run::open(&*disk, dir, number, bucket))
             .collect::<Result<Vec<_>, _>>()?;
-        let highest = list(&*disk, dir)?.last().copied().unwrap_or(0);
+        let highest = list(&*disk, dir, WORD)?.last().copied().unwrap_or(0);
         Ok(OpaqueIds {
             disk,
             dir: dir.to_owned(),
@@ -254,7 +255,7 @@ impl OpaqueIds {
     pub fn remove_unnamed<'a>(&self, named: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
         let needed: Vec<u64> =
             named.filter_map(read_names).flatten().map(|(number, _)| number).collect();
-        for number in list(&*self.disk, &self.dir)? {
+        for number in list(&*self.disk, &self.dir, WORD)? {
             if !needed.contains(&number) {
                 crate::journal::remove(&*self.disk, &path_of(&self.dir, number))?;
             }
@@ -284,14 +285,6 @@ fn tier_of(run: &Run) -> Option<u32> {
 
 fn slots() -> impl Iterator<Item = Slot> {
     (0..reckon_event::SLOT_COUNT).filter_map(Slot::new)
-}
-
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Error> {
-    let paths =
-        disk.list(dir).map_err(|error| Error::disk(format!("list {}", dir.display()), error))?;
-    let mut numbers: Vec<u64> = paths.iter().filter_map(|path| number_of(path)).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
 }
 
 fn put_names(runs: &[Run]) -> Vec<u8> {

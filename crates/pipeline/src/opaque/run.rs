@@ -24,6 +24,7 @@ use reckon_event::{Position, SLOT_COUNT, Timestamp};
 use super::filter::Filter;
 use crate::Error;
 use crate::bytes::Reader;
+use crate::numbered;
 
 const MAGIC: &[u8; 4] = b"RKOI";
 const VERSION: u16 = 1;
@@ -87,12 +88,12 @@ impl Entry {
     }
 }
 
-pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("opaque-{number:020}.run"))
-}
+/// The word in the names of these files.
+pub(super) const WORD: &str = "opaque";
 
-pub(super) fn number_of(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_prefix("opaque-")?.strip_suffix(".run")?.parse().ok()
+/// Where the run of a number stands.
+pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
+    numbered::path_of(dir, WORD, number)
 }
 
 impl Run {

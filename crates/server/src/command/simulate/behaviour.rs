@@ -88,7 +88,7 @@ impl Truth {
         let mut judged = self.clone();
         let mut recount = Recount::default();
         for set in &rules.sets {
-            recount.take(&control(set), &Policy::default());
+            tell(&mut recount, set);
         }
         let first = rules.sets.len() as u64;
         for click in &self.clicks {
@@ -113,13 +113,11 @@ impl Truth {
     }
 }
 
-fn control(set: &RuleSet) -> Record<'static> {
-    let mut payload = Vec::new();
-    let rules = set.encode();
+fn tell(recount: &mut Recount, set: &RuleSet) {
+    let (mut payload, rules) = (Vec::new(), set.encode());
     Control::Rules { version: set.version, from: set.from, rules: &rules }.encode(&mut payload);
-    // A handful of rule sets a run.
-    let payload: &'static [u8] = Box::leak(payload.into_boxed_slice());
-    Record { payload, ..Record::new(Kind::Control, slot(), set.from) }
+    let record = Record { payload: &payload, ..Record::new(Kind::Control, slot(), set.from) };
+    recount.take(&record, &Policy::default());
 }
 
 fn record(click: &Clicked, rules: &ServerRules) -> Record<'static> {
