@@ -24,6 +24,7 @@ mod report;
 mod rules;
 mod sums;
 mod table;
+mod unseen;
 
 pub use auditor::{AuditOptions, Auditor};
 pub use compare::{Coverage, late_knowledge};
@@ -35,3 +36,4 @@ pub use report::{Amount, Cause, Difference, GroupDifference, Mend, RecordDiffere
 pub use rules::{RapidKey, Rule, RuleSet};
 pub use sums::SUMS_MAX;
 pub use table::Answer;
+pub use unseen::UnseenClick;

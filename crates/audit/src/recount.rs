@@ -55,7 +55,7 @@ pub struct RecountRange {
     pub judged_before: Option<Timestamp>,
 }
 
-/// A copy that counts because its first copy is forgotten.
+/// A click that counts because its first copy is forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeyondHorizon {
     /// Where it stands.
@@ -81,7 +81,7 @@ pub struct Recount {
     pub figures: BTreeMap<FigureKey, Figure>,
     /// By hour since 1970 (event time) and group of slots.
     pub checksums: BTreeMap<(i64, u16), Checksum>,
-    /// Copies that counted because their first was forgotten: `duplicate_beyond_horizon`.
+    /// Clicks that count because their first copy was forgotten: `duplicate_beyond_horizon`.
     pub beyond_horizon: Vec<BeyondHorizon>,
     /// Verdicts that rules gave, by position.
     pub(crate) ruled: BTreeMap<Position, Verdict>,
@@ -112,6 +112,9 @@ impl Auditor {
         self.register("survivors", survivors)?;
         recount.move_ruled(&self.collect(&ruled_sql(range, rules)).await?)?;
         self.forget_tables()?;
+        let Recount { beyond_horizon, ruled, .. } = &mut recount;
+        beyond_horizon
+            .retain(|copy| copy.key.kind == Kind::Click && !ruled.contains_key(&copy.position));
         recount.figures.retain(|_, figure| !figure.is_zero());
         recount.checksums.retain(|_, sum| sum.rows > 0);
         Ok(recount)

@@ -53,6 +53,8 @@ impl Counting for Counted<'_> {
 pub async fn close(app: &Arc<App>, day: Day) -> Result<(), Error> {
     let options =
         CloseOptions { final_after: app.config.time.server_lateness_s * Timestamp::SECOND };
+    // What has come is counted first, and so is the time that has passed without events.
+    beat::settle(app).await.map_err(|error| Error::Counting(error.into()))?;
     let now = app.edge.clock.now();
     let (accounts, books) = (&*app.accounts, &*app.books);
     reckon_billing::close(accounts, books, &Counted(app), &options, day, now).await?;
@@ -72,8 +74,10 @@ pub struct AdjustedDay {
 pub async fn adjust(app: &Arc<App>, day: Day) -> Result<AdjustedDay, Error> {
     let counted = Counted(app);
     let figures = counted.figures(day).await.map_err(Error::Counting)?;
+    let findings = audit::findings(app, day, figures.cut).await;
+    let findings = findings.map_err(|error| Error::Counting(error.into()))?;
     let differences =
-        reckon_billing::adjust(&*app.accounts, &*app.books, figures, Vec::new()).await?;
+        reckon_billing::adjust(&*app.accounts, &*app.books, figures, findings).await?;
     let now = app.edge.clock.now();
     log(app, &differences.adjustments, now).await.map_err(|error| Error::Counting(error.into()))?;
     let names = Names::of(app.books.load_catalog().await?);

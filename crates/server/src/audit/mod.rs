@@ -11,6 +11,7 @@
 //! Every report is kept as a file, the last thousand of them.
 
 pub mod hourly;
+mod late;
 mod mend;
 pub mod reports;
 
@@ -31,6 +32,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::app::App;
 use crate::{beat, engines};
+
+pub use late::findings;
 
 /// How often figures are read until they are of one epoch in which nothing is left to judge.
 const READS_MAX: u32 = 20;

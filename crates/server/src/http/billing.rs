@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use reckon_billing::{account_answer, invoice, invoices, invoices_csv, period_answer};
-use reckon_books::Scopes;
+use reckon_billing::{Zone, account_answer, invoice, invoices, invoices_csv, period_answer};
+use reckon_books::{Scopes, UnseenClicks};
 use reckon_event::{Day, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Problem;
 use super::parameters::{Id, Parameters, wrong};
+use super::{Problem, body, parse_json};
 use crate::app::App;
 use crate::billing;
 
@@ -29,7 +30,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/v1/billing/periods/{id}", get(period))
         .route("/v1/billing/periods/{id}/close", post(close))
         .route("/v1/billing/periods/{id}/adjust", post(adjust))
-        .route("/v1/billing/accounts/{id}", get(account))
+        .route("/v1/billing/accounts/{id}", get(account).patch(change_account))
         .route("/v1/billing/invoices", get(invoices_of_days))
 }
 
@@ -120,6 +121,36 @@ async fn account(
     let parameters = Parameters::read(uri.query(), &["from", "to"])?;
     let (first, last) = days(&parameters, app.edge.clock.now(), ACCOUNT_DAYS)?;
     let answer = account_answer(&*app.accounts, tenant, &advertiser_id, first, last).await?;
+    Ok(Json(answer).into_response())
+}
+
+/// How an advertiser is billed, as far as it is to change.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountChange {
+    time_zone: Option<String>,
+    unseen_clicks: Option<String>,
+}
+
+async fn change_account(
+    State(app): State<Arc<App>>,
+    Id(advertiser_id): Id,
+    request: Request,
+) -> Result<Response, Problem> {
+    let tenant = app.gate.require(request.headers(), Scopes::MANAGE).await?.tenant();
+    let (head, body) = request.into_parts();
+    let bytes = body::read(&head.headers, body, &app.body_limits).await?;
+    let change: AccountChange = parse_json(&bytes)?;
+    let mut profile = app.accounts.billing_profile(tenant, &advertiser_id).await?;
+    if let Some(zone) = change.time_zone {
+        profile.time_zone = Zone::parse(&zone)?.name().to_owned();
+    }
+    if let Some(policy) = change.unseen_clicks {
+        profile.unseen_clicks = UnseenClicks::parse(&policy)?;
+    }
+    app.accounts.set_billing_profile(tenant, &advertiser_id, profile).await?;
+    let today = Day::of(app.edge.clock.now());
+    let answer = account_answer(&*app.accounts, tenant, &advertiser_id, today, today).await?;
     Ok(Json(answer).into_response())
 }
 

@@ -244,3 +244,63 @@ fn a_corrupt_file_is_named_and_everything_derived_is_counted_again() {
     assert_eq!((&report["equal"], &report["records"]), (&json!(true), &json!(2_000)), "{report}");
     assert_eq!(client.get(&question).expect("it answers").json()["rows"], truth);
 }
+
+/// A click on an impression that nobody reported, and one whose first copy is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_to_light_after_a_close_is_adjusted() {
+    let settings = [("COUNTER__OPAQUE_HORIZON_S", "3600")];
+    let house = House::with(&settings, Arc::new(RealDisk)).await;
+    house.register(&["ad-0"]).await;
+    let bearer = format!("Bearer {}", house.key);
+    let change = json!({"time_zone": "Europe/Berlin", "unseen_clicks": "credit"}).to_string();
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let account = "/v1/billing/accounts/adv";
+    let wrong = json!({"time_zone": "Moon/Tycho"}).to_string();
+    assert_eq!(house.ask("PATCH", account, &headers, wrong).await.status, 422);
+    let changed = house.ask("PATCH", account, &headers, change).await.json();
+    assert_eq!(changed["time_zone"], "Europe/Berlin", "{changed}");
+    assert_eq!(changed["unseen_clicks"], "credit");
+
+    // A fresh day, so that all of it happens on one.
+    let morning = house.clock.now().plus(Timestamp::DAY).floor(Timestamp::DAY);
+    house.clock.step(morning.since(house.clock.now()) + Timestamp::HOUR);
+    let day = reckon_event::Day::of(house.clock.now());
+    let seen = house.serve("ann").await;
+    let unseen = house.serve("bob").await;
+    for url in [&seen["impression_url"], &seen["click_url"], &unseen["click_url"]] {
+        let url = url.as_str().expect("a URL");
+        let path = url.find("/v1").or(url.find("/click")).expect("a path");
+        house.browse(&url[path..]).await;
+    }
+    let copy = json!([{"type": "click", "ad_id": "ad-0", "user_id": "eve", "event_id": "same"}]);
+    send(&house, &copy).await;
+    house.clock.step(2 * Timestamp::HOUR);
+    send(&house, &copy).await;
+    let counted = house.rows("granularity=total&metrics=clicks").await;
+    assert_eq!(
+        counted[0]["clicks"], 4,
+        "the horizon has passed, so both copies count: {counted:?}"
+    );
+
+    house.clock.step(3 * Timestamp::DAY);
+    beat::tick(house.app()).await;
+    let period = format!("/v1/billing/periods/{day}");
+    let closed = house.post(&format!("{period}/close"), &json!({})).await;
+    assert_eq!(closed.status, 200, "{closed:?}");
+    assert_eq!(closed.json()["totals"][0]["charge_micros"], 4_000);
+    let adjusted = house.post(&format!("{period}/adjust"), &json!({})).await.json();
+    assert_eq!(adjusted["adjustments"], 2, "{adjusted}");
+    let adjusted = house.post(&format!("{period}/adjust"), &json!({})).await.json();
+    assert_eq!(adjusted["adjustments"], 0, "nothing is adjusted twice");
+    let period = house.get(&period).await.json();
+    let mut reasons: Vec<&str> = period["adjustments"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["reason"].as_str().expect("a text"))
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["click_without_impression", "duplicate_beyond_horizon"], "{period}");
+    assert_eq!(period["totals"][0]["total_micros"], 2_000, "{period}");
+    assert_eq!(period["totals"][0]["adjusted_clicks"], -2, "{period}");
+}
