@@ -147,6 +147,27 @@ fn ok(answer: &Answer) -> Value {
     answer.json()
 }
 
+/// `reckon explain` shows every record behind the busiest figure of the day.
+fn explains(run: &Run) {
+    let question = format!(
+        "/v1/metrics?from={DAY}T00:00:00Z&to={DAY}T23:59:59Z&granularity=1m&group_by=ad_id\
+         &metrics=clicks_gross&order_by=clicks_gross&limit=1"
+    );
+    let rows = ok(&run.client().get(&question).expect("the server answers"))["rows"].clone();
+    let (ad, minute) = (rows[0]["ad_id"].as_str().unwrap(), rows[0]["bucket"].as_str().unwrap());
+    let output = Command::new(env!("CARGO_BIN_EXE_reckon"))
+        .args(["explain", "--ad", ad, "--minute", minute, "--to"])
+        .arg(format!("http://{}", run.server().address))
+        .env("RECKON_API_KEY", &run.key)
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let clicks = said.lines().filter(|line| line.starts_with("click")).count();
+    assert_eq!(Some(clicks as u64), rows[0]["clicks_gross"].as_u64(), "{said}");
+    println!("explained {clicks} records behind {ad} at {minute}");
+}
+
 fn billed(log: &Path) {
     let mut run = Run::start(log);
     run.register();
@@ -167,6 +188,7 @@ fn billed(log: &Path) {
     let close = format!("/v1/billing/periods/{DAY}/close");
     assert_eq!(ok(&client.post(&close, &json!({})))["state"], "closed");
     run.judged("before");
+    explains(&run);
     assert_eq!(ok(&client.post(&close, &json!({})))["state"], "closed", "closing again is no harm");
 
     ok(&send(&mut client, &run.dir.path().join("late.ndjson")).expect("the server answers"));
