@@ -151,7 +151,7 @@ fn ok(answer: &Answer) -> Value {
 fn explains(run: &Run) {
     let question = format!(
         "/v1/metrics?from={DAY}T00:00:00Z&to={DAY}T23:59:59Z&granularity=1m&group_by=ad_id\
-         &metrics=clicks_gross&order_by=clicks_gross&limit=1"
+         &metrics=clicks_gross&order_by=-clicks_gross&limit=1"
     );
     let rows = ok(&run.client().get(&question).expect("the server answers"))["rows"].clone();
     let (ad, minute) = (rows[0]["ad_id"].as_str().unwrap(), rows[0]["bucket"].as_str().unwrap());
