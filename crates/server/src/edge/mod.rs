@@ -12,6 +12,7 @@ mod judge;
 mod lists;
 mod networks;
 mod query;
+mod scan;
 mod serve;
 mod spool;
 
