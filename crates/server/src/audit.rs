@@ -25,7 +25,7 @@ use reckon_event::{TenantId, Timestamp, name_key};
 use reckon_pipeline::{Reached, Snapshot};
 
 use crate::app::App;
-use crate::{beat, engines};
+use crate::{beat, engines, erasure};
 
 /// How often figures are read until they are of one epoch in which nothing is left to judge.
 const READS_MAX: u32 = 20;
@@ -93,6 +93,8 @@ fn is_settled(counted: &Snapshot, to: Timestamp) -> bool {
 
 async fn compare(app: &Arc<App>, found: &Found, from: Timestamp, to: Timestamp) -> Result<Report> {
     cover(app, found.cut).await?;
+    // Rows of the erased that have come since are replaced as the earlier ones are: equal stays equal.
+    erasure::sweep(Arc::clone(app)).await?;
     let range = RecountRange {
         cut: found.cut,
         from,
@@ -125,7 +127,8 @@ pub async fn cover(app: &Arc<App>, epoch: u64) -> Result<()> {
     }
 }
 
-fn options(app: &App) -> AuditOptions {
+/// The bounds of one question.
+pub fn options(app: &App) -> AuditOptions {
     let scratch = Some(app.dir.audit().join("scratch"));
     AuditOptions { scratch, ..AuditOptions::default() }
 }
