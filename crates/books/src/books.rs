@@ -9,6 +9,7 @@ use crate::catalog::{
 use crate::error::Error;
 use crate::key::{ApiKey, SecretHash, Tenant};
 use crate::replay::{Claim, RequestDigest, StoredResponse};
+use crate::tombstone::Tombstones;
 
 /// A creation that left the thing in the books.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,7 +218,7 @@ pub trait Replays: Send + Sync {
 
 /// All of it: what the server holds as `Arc<dyn Books>`.
 #[async_trait]
-pub trait Books: Advertisers + Campaigns + Ads + Keys + Leases + Replays {
+pub trait Books: Advertisers + Campaigns + Ads + Keys + Leases + Replays + Tombstones {
     /// The catalog of every tenant as it stood at one moment.
     async fn load_catalog(&self) -> Result<Snapshot, Error>;
 

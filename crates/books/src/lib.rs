@@ -1,5 +1,5 @@
-//! The books people keep: tenants, advertisers, campaigns, ads, prices, API keys, leases; and the
-//! ledger of what advertisers owe.
+//! The books people keep: tenants, advertisers, campaigns, ads, prices, API keys, leases, who was
+//! erased; and the ledger of what advertisers owe.
 //!
 //! Everything here was decided by a person (or must never be decided twice), so unlike counts it
 //! cannot be rebuilt from the log: it is written with a sync before it is answered, and prices and
@@ -29,6 +29,7 @@ mod key;
 mod ledger;
 mod replay;
 mod sqlite;
+mod tombstone;
 
 pub use books::{
     Ads, Advertisers, Books, Campaigns, Created, Keys, Leases, Outcome, Page, Replays,
@@ -52,3 +53,4 @@ pub use replay::{
     StoredResponse,
 };
 pub use sqlite::{SqliteBooks, Verification};
+pub use tombstone::{ErasureState, ErasureWork, TOMBSTONES_MAX, Tombstone, Tombstones};

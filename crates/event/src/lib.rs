@@ -48,7 +48,7 @@ pub use id::{
     valid_name,
 };
 pub use money::{Currency, CurrencyError, Micros};
-pub use privacy::{Pseudonym, PseudonymKey, TagKey, truncate_ip};
+pub use privacy::{Consent, Erasures, NobodyErased, Pseudonym, PseudonymKey, TagKey, truncate_ip};
 pub use record::{Claims, Fact, Facts, Kind, Record, SourceClass, Stream};
 pub use row::{
     CANDIDATES_MAX, Feature, ServedCandidate, ServedRows, prediction_id, prediction_index,

@@ -27,6 +27,54 @@ impl Pseudonym {
     }
 }
 
+/// What a user has said of consent, as records and tokens carry it: 0, or bits.
+///
+/// | bit | meaning |
+/// |---|---|
+/// | 0 (1) | what is known of the user may be used to choose ads, and may be kept for that |
+/// | 1 to 6 | the client's own; carried, and read by nobody here |
+/// | 7 (128) | something was said; it tells "no" (128) from "nothing" (0) |
+///
+/// Where nothing was said, features are kept and used: who needs consent first must say "no" until
+/// it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consent(pub u8);
+
+impl Consent {
+    /// Nothing was said.
+    pub const UNSAID: Consent = Consent(0);
+    /// Features may be used and kept.
+    pub const GIVEN: Consent = Consent(1);
+    /// No.
+    pub const REFUSED: Consent = Consent(128);
+
+    /// From bits that a client has sent; none of them is a "no".
+    pub const fn said(bits: u8) -> Self {
+        if bits == 0 { Consent::REFUSED } else { Consent(bits) }
+    }
+
+    /// Whether features of the user may be read and built.
+    pub const fn allows_features(self) -> bool {
+        self.0 == Consent::UNSAID.0 || self.0 & Consent::GIVEN.0 != 0
+    }
+}
+
+/// Knows who has been erased: of them nothing is to be computed any more.
+pub trait Erasures: Send + Sync {
+    /// True for a person whose erasure was asked for.
+    fn is_erased(&self, tenant: TenantId, user: Pseudonym) -> bool;
+}
+
+/// Nobody has been erased.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NobodyErased;
+
+impl Erasures for NobodyErased {
+    fn is_erased(&self, _: TenantId, _: Pseudonym) -> bool {
+        false
+    }
+}
+
 /// The secret that turns user ids into pseudonyms.
 #[derive(Clone)]
 pub struct PseudonymKey([u8; 32]);
@@ -100,6 +148,21 @@ mod tests {
         assert_ne!(of(&key, 1, "u"), of(&other, 1, "u"));
         assert_ne!(of(&key, 1, "u"), of(&key, 2, "u"));
         assert_ne!(of(&key, 1, "u"), of(&key, 1, "v"));
+    }
+
+    #[test]
+    fn a_no_is_not_the_same_as_nothing() {
+        for (consent, allows) in [
+            (Consent::UNSAID, true),
+            (Consent::GIVEN, true),
+            (Consent::REFUSED, false),
+            (Consent::said(0), false),
+            (Consent::said(3), true),
+            (Consent::said(2), false),
+            (Consent::said(129), true),
+        ] {
+            assert_eq!(consent.allows_features(), allows, "{consent:?}");
+        }
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub struct Claims {
     pub position: u16,
     /// It was shown to explore.
     pub explored: bool,
-    /// Consent flags of the user at minting.
+    /// What the user had said at minting: see [`crate::Consent`].
     pub consent: u8,
 }
 
@@ -216,7 +216,7 @@ pub struct Record<'a> {
     pub claims: Option<Claims>,
     /// The position on the page, from 1; 0 where unknown.
     pub position: u16,
-    /// Consent flags of the event.
+    /// What the user has said: see [`crate::Consent`].
     pub consent: u8,
     /// The address of the day, keyed; 0 where unknown.
     pub ip_tag: u64,

@@ -25,6 +25,7 @@ pub fn all(fresh: &mut dyn FnMut() -> Box<dyn Subject>) {
     a_crash_leaves_what_was_persisted(&mut *fresh());
     a_store_begins_where_it_is_fed_from(&mut *fresh());
     a_read_is_of_one_cut(&mut *fresh());
+    what_is_forgotten_does_not_come_back(&mut *fresh());
 }
 
 /// An ad of the default tenant.
@@ -84,6 +85,27 @@ pub fn an_epoch_counts_once(subject: &mut dyn Subject) {
     assert_eq!(give(&*store, 1, &steps).expect("taken"), Applied::Again);
     let counters = read(&*store, &[ad(1)]).counters[0].expect("it was counted");
     assert_eq!((counters.slow.impressions, counters.slow.clicks), (2.0, 1.0));
+}
+
+/// What was forgotten is gone at once, also from copies, and after a persist and a crash; what comes
+/// later begins anew.
+pub fn what_is_forgotten_does_not_come_back(subject: &mut dyn Subject) {
+    let store = subject.open();
+    give(&*store, 1, &[(ad(1), Step::Click), (ad(2), Step::Impression)]).expect("taken");
+    store.persist().expect("durable");
+    store.forget(&[ad(1), ad(3)]).expect("forgotten");
+    assert_eq!(read(&*store, &[ad(1)]).counters, [None]);
+    for number in 2..6 {
+        give(&*store, number, &[(ad(2), Step::Impression)]).expect("taken");
+        assert_eq!(read(&*store, &[ad(1)]).counters, [None], "epoch {number}");
+    }
+    store.persist().expect("durable");
+    drop(store);
+    let store = subject.open();
+    let found = read(&*store, &[ad(1), ad(2)]).counters;
+    assert_eq!([impressions(found[0]), impressions(found[1])], [None, Some(5)]);
+    give(&*store, 6, &[(ad(1), Step::Impression)]).expect("taken");
+    assert_eq!(impressions(read(&*store, &[ad(1)]).counters[0]), Some(1), "it begins anew");
 }
 
 /// A gap is refused, and changes nothing.

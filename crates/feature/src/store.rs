@@ -112,7 +112,8 @@ pub enum Error {
 /// - an epoch is seen whole or not at all; the same epoch twice counts once; none is left out;
 /// - a lower generation than one seen before is fenced;
 /// - what is not there is not an error;
-/// - after a crash it is as it was at [`Marks::persisted`], which never exceeds what was applied.
+/// - after a crash it is as it was at [`Marks::persisted`], which never exceeds what was applied;
+/// - what was forgotten is not read any more, and after the next persist nothing durable has it.
 #[async_trait]
 pub trait FeatureStore: Send + Sync {
     /// Reads counters, one for each of `entities`, all at one cut.
@@ -120,6 +121,9 @@ pub trait FeatureStore: Send + Sync {
 
     /// Takes an epoch.
     fn apply(&self, epoch: &Epoch, update: Update) -> Result<Applied, Error>;
+
+    /// Lets go of entities at once: reads do not find them. Later steps of them begin anew.
+    fn forget(&self, entities: &[Entity]) -> Result<(), Error>;
 
     /// Makes everything applied so far durable.
     fn persist(&self) -> Result<(), Error>;

@@ -302,9 +302,10 @@ impl Keeper {
         self.remove_where(|doomed| doomed.since <= free_below)
     }
 
-    /// Removes the named files at once, whoever reads them.
-    pub fn remove_now(&mut self, gone: &HashSet<String>) -> Result<(), LakeError> {
-        self.remove_where(|doomed| gone.contains(&doomed.path))
+    /// Removes every file of rows that the present state does not name at once, whoever reads it.
+    pub fn remove_replaced(&mut self) -> Result<(), LakeError> {
+        let present = self.manifest.number;
+        self.remove_where(|doomed| doomed.since <= present && doomed.path.ends_with(".parquet"))
     }
 
     fn remove_where(&mut self, goes: impl Fn(&Doomed) -> bool) -> Result<(), LakeError> {

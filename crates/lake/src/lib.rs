@@ -27,7 +27,7 @@ mod verify;
 
 use arrow::datatypes::SchemaRef;
 
-pub use erase::{Erased, ErasedFile, ErasureRequest};
+pub use erase::{Erased, ErasedFile, Erasure, ErasureRequest, PersonRows, Traces};
 pub use error::LakeError;
 pub use manifest::{CoveredTo, LakeFile, MANIFEST_VERSION, Manifest, Span, Table};
 pub use place::LakePlace;

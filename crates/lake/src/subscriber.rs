@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use reckon_event::{Applied, Counted, Epoch, Subscriber, SubscriberError};
 
 use crate::columns::{RecordColumns, RevisionColumns};
-use crate::erase::{Erased, ErasureRequest};
+use crate::erase::{Erasure, ErasureRequest};
 use crate::keeper::{Chunk, Keeper, Progress};
 use crate::shared::{Covered, Lease, Shared};
 use crate::verify::Verified;
@@ -210,9 +210,9 @@ impl LakeHandle {
         Lease::new(self.shared.clone())
     }
 
-    /// Takes a person out of everything that is in the lake.
-    pub fn erase(&self, request: ErasureRequest) -> Result<Erased, LakeError> {
-        self.ask(move |keeper| keeper.erase(&request))?
+    /// Takes persons out of everything that is in the lake, or tells what must be kept before.
+    pub fn erase(&self, requests: Vec<ErasureRequest>) -> Result<Erasure, LakeError> {
+        self.ask(move |keeper| keeper.erase(&requests))?
     }
 
     /// Reads every file and holds it against the manifest.

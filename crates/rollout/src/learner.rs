@@ -4,7 +4,8 @@
 //! both steps is the gradient of the clicked row, so nothing has to wait for a window to pass, and
 //! the model is better for an event as soon as it is counted. Only rows with a counted impression are
 //! learned, so that lost pixels and scanners bias nothing. What is learned is the row that was
-//! served, read from the log, with the place it was shown at.
+//! served, read from the log, with the place it was shown at. Of who was erased nothing is learned, nor
+//! of who has said no since the row was served.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,8 +14,9 @@ use std::sync::Arc;
 
 use reckon_disk::Disk;
 use reckon_event::{
-    Applied, Counted, Epoch, Feature, Kind, Position, Record, ServedCandidate, ServedRows,
-    Subscriber, SubscriberError, Timestamp, Verdict, prediction_index, prediction_request,
+    Applied, Consent, Counted, Epoch, Erasures, Feature, Kind, NobodyErased, Position, Record,
+    ServedCandidate, ServedRows, Subscriber, SubscriberError, Timestamp, Verdict, prediction_index,
+    prediction_request,
 };
 use reckon_model::{Calibrator, CalibratorOptions, Linear, LinearOptions, log_odds, sigmoid};
 
@@ -82,6 +84,7 @@ pub struct Learner {
     store: Store,
     generation: u32,
     recall: Option<(Recall, Waiting)>,
+    erasures: Arc<dyn Erasures>,
     scratch: Vec<Feature>,
 }
 
@@ -147,9 +150,17 @@ impl Learner {
             store,
             generation: 0,
             recall: is_restored.then_some((recall, waiting)),
+            erasures: Arc::new(NobodyErased),
             scratch: Vec::new(),
         };
         Ok((learner, damage))
+    }
+
+    /// Leaves out whoever is erased.
+    #[must_use]
+    pub fn without(mut self, erasures: Arc<dyn Erasures>) -> Self {
+        self.erasures = erasures;
+        self
     }
 
     /// What readers take; shared for as long as anyone reads.
@@ -175,7 +186,11 @@ impl Learner {
                 (from < to).then_some((partition, from..to))
             })
             .collect();
+        let erasures = Arc::clone(&self.erasures);
         let mut take = |position: Position, record: &Record<'_>| {
+            if erasures.is_erased(record.tenant, record.user) {
+                return;
+            }
             let Ok(rows) = ServedRows::decode(record.payload) else {
                 return;
             };
@@ -201,6 +216,9 @@ impl Learner {
 
     fn take(&mut self, position: Position, record: &Record<'_>, verdict: Option<Verdict>) -> bool {
         self.progress.at = self.progress.at.max(record.received);
+        if !self.may_learn_of(record) {
+            return false;
+        }
         match record.kind {
             Kind::Prediction => {
                 self.wait_for(position, record);
@@ -211,6 +229,14 @@ impl Learner {
             }
             _ => false,
         }
+    }
+
+    /// A row that was served under a "no" knows nothing of the user, and may be learned.
+    fn may_learn_of(&self, record: &Record<'_>) -> bool {
+        let served = record.claims.is_none_or(|c| Consent(c.consent).allows_features());
+        let withdrawn =
+            record.claims.is_some() && served && !Consent(record.consent).allows_features();
+        !withdrawn && !self.erasures.is_erased(record.tenant, record.user)
     }
 
     fn wait_for(&mut self, position: Position, record: &Record<'_>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use reckon_books::{Accounts, Books};
 use reckon_eventlog::EventLog;
+use reckon_feature::FeatureStore;
 use reckon_lake::{LakeHandle, LakePlace};
 use reckon_pipeline::{Progress, Status};
 use reckon_rollup::RollupStore;
@@ -35,6 +36,8 @@ pub struct App {
     pub audit_turn: Turn,
     /// The data folder.
     pub dir: DataDir,
+    /// What models know of the past.
+    pub features: Arc<dyn FeatureStore>,
     /// Counters.
     pub rollup: Arc<dyn RollupStore>,
     /// How far counting has come.

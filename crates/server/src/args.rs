@@ -40,6 +40,8 @@ pub enum Command {
     Invoice(Invoice),
     /// Every record behind one figure.
     Explain(Explain),
+    /// Erase a person, and print the proof.
+    Erase(Erase),
     /// Ask the lake in SQL: tables `events`, `records`, `revisions`.
     Sql(Sql),
     /// Load a running server and print rates and latencies.
@@ -148,6 +150,20 @@ pub struct Explain {
     #[arg(long, value_name = "MINUTE")]
     pub minute: String,
     /// Write JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reckon erase`
+#[derive(Debug, Args)]
+pub struct Erase {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// The user's id, as events name it.
+    #[arg(long, value_name = "USER")]
+    pub user: String,
+    /// Write the whole proof as JSON.
     #[arg(long)]
     pub json: bool,
 }

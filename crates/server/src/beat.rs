@@ -96,7 +96,8 @@ fn record(partition: u16, partitions: u16, received: Timestamp, payload: &[u8]) 
     bytes
 }
 
-fn ends(log: &dyn EventLog) -> Vec<u64> {
+/// The offset behind the last record of each partition.
+pub fn ends(log: &dyn EventLog) -> Vec<u64> {
     (0..log.partitions()).map(|partition| log.range(partition).end).collect()
 }
 

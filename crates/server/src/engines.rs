@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use reckon_billing::{Spend, SpendView};
 use reckon_books::{Accounts, Books, SqliteBooks};
 use reckon_disk::Disk;
-use reckon_event::{Kind, Position, Record, Subscriber, TenantId, Timestamp, peek};
+use reckon_event::{Erasures, Kind, Position, Record, Subscriber, TenantId, Timestamp, peek};
 use reckon_eventlog::{DiskLog, EventLog, LaneHealth};
 use reckon_feature::{FeatureStore, FeatureSubscriber, Memory};
 use reckon_lake::{LakeOptions, LakePlace, LakeSubscriber};
@@ -26,6 +26,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine, Unsigned};
 use crate::edge::{Edge, Lists, Meters, Policy, Scorer, Spool, Thresholds};
+use crate::erasure::ErasedPersons;
 use crate::http::{Gate, body, keys};
 use crate::mint::Minter;
 use crate::secrets::{Secrets, write_private};
@@ -146,13 +147,16 @@ pub async fn start(
     let lake = LakeSubscriber::open(lake_place.clone(), LakeOptions::new(incarnation.into()))
         .context("lake")?;
     let lake_handle = lake.handle();
+    // Before anything is counted: what was erased is not to be built again.
+    let erased = Arc::new(ErasedPersons::load(&*books).await?);
+    let erasures = Arc::clone(&erased) as Arc<dyn Erasures>;
     let (learner, models) = open_learner(&config, dir, Arc::clone(&disk), &log)?;
     let subscribers: Vec<Box<dyn Subscriber>> = vec![
         Box::new(RollupSubscriber::new(Arc::clone(&rollup))),
-        Box::new(FeatureSubscriber::new(Arc::clone(&features))),
+        Box::new(FeatureSubscriber::new(Arc::clone(&features)).without(Arc::clone(&erasures))),
         Box::new(spent.view),
         Box::new(lake),
-        Box::new(learner),
+        Box::new(learner.without(erasures)),
     ];
     let pipeline = start_pipeline(&config, dir, disk, &log, subscribers, incarnation)?;
     let fresh_admin_key = ensure_admin_key(&*books, dir, now).await?;
@@ -161,10 +165,18 @@ pub async fn start(
         &catalog,
         books.load_catalog().await.context("books: cannot load the catalog")?,
     )?;
-    let predictor = Predictor::new(features, models);
+    let predictor = Predictor::new(Arc::clone(&features), models);
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
-    let edge =
-        edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, (scorer, spent.spend))?;
+    let edge = edge(
+        &config,
+        dir,
+        clock,
+        catalog,
+        Arc::clone(&log),
+        incarnation,
+        (scorer, spent.spend),
+        erased,
+    )?;
     if config.rules.enabled {
         // Rules that cannot be read are told before anything is served.
         let file = Some(config.rules.file.as_str()).filter(|file| !file.is_empty());
@@ -184,6 +196,7 @@ pub async fn start(
         lake: lake_handle,
         audit_turn: crate::audit::Turn::default(),
         dir: dir.clone(),
+        features,
         rollup,
         progress: Arc::clone(pipeline.progress()),
         log_health: {
@@ -200,6 +213,7 @@ pub async fn start(
         tokio::spawn(crate::beat::run(Arc::clone(&app))),
         tokio::spawn(crate::audit::hourly::run(Arc::clone(&app))),
         tokio::spawn(crate::retention::run(Arc::clone(&app))),
+        tokio::spawn(crate::erasure::run(Arc::clone(&app))),
     ];
     Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
@@ -466,6 +480,7 @@ fn edge(
     log: Arc<dyn EventLog>,
     incarnation: u32,
     (scorer, spend): (Scorer, Spend),
+    erased: Arc<ErasedPersons>,
 ) -> Result<Edge> {
     let meters = Arc::new(Meters::default());
     Ok(Edge {
@@ -478,6 +493,7 @@ fn edge(
         spend,
         spool: Arc::new(Spool::new(config.click.spool_events_max, Arc::clone(&meters))),
         scorer,
+        erased,
         policy: policy(config),
         meters,
     })

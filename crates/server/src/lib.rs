@@ -4,6 +4,7 @@
 //! requests as values. This is the only crate that knows HTTP, configuration, the environment, key
 //! files and the wall clock; everything below it is told.
 
+pub mod access;
 pub mod app;
 pub mod args;
 pub mod audit;
@@ -16,6 +17,7 @@ pub mod command;
 pub mod config;
 pub mod edge;
 pub mod engines;
+pub mod erasure;
 pub mod http;
 pub mod mint;
 pub mod retention;

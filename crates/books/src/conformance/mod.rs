@@ -9,6 +9,7 @@ mod keys;
 mod ledger;
 mod once;
 mod terms;
+mod tombstones;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub use keys::*;
 pub use ledger::*;
 pub use once::*;
 pub use terms::*;
+pub use tombstones::*;
 
 use crate::books::{Books, Created, Page};
 use crate::catalog::{Ad, Advertiser, Campaign, Status, Targeting};
@@ -72,6 +74,9 @@ macro_rules! books_conformance {
             an_unanswered_request_may_be_taken_over
             an_answer_is_kept_for_a_day
             of_racing_requests_one_is_fresh
+            a_tombstone_is_set_once
+            an_erasure_is_settled_for_good
+            tombstones_are_listed_whole
             a_day_is_frozen_once
             an_entry_is_posted_once
             a_batch_is_whole_or_not_at_all

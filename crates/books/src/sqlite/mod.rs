@@ -22,6 +22,7 @@ mod profile;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 mod verify;
 mod verify_ledger;
 
@@ -79,8 +80,12 @@ impl SqliteBooks {
 
     pub(crate) async fn open_with(path: &Path, name_key: NameKey) -> Result<Self, Error> {
         let options = connect_options(path).create_if_missing(true);
-        let writing =
-            options.clone().pragma("cache_size", WRITER_CACHE).pragma("temp_store", "memory");
+        // What is overwritten must be gone from the file: the secrets of an erasure, above all.
+        let writing = options
+            .clone()
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("temp_store", "memory")
+            .pragma("secure_delete", "on");
         let writer = pool(1).connect_with(writing).await.map_err(opening_failure(path))?;
         migrator().run(&writer).await.map_err(migration_failure)?;
         let readers = pool(READERS)
@@ -132,6 +137,11 @@ fn migrator() -> Migrator {
     let steps = [
         (1, "books", include_str!("../../migrations/sqlite/0001_books.sql").into_sql_str()),
         (2, "ledger", include_str!("../../migrations/sqlite/0002_ledger.sql").into_sql_str()),
+        (
+            3,
+            "tombstones",
+            include_str!("../../migrations/sqlite/0003_tombstones.sql").into_sql_str(),
+        ),
     ];
     let migration = |(version, description, sql): (i64, &'static str, _)| {
         Migration::new(version, description.into(), MigrationType::Simple, sql, false)

@@ -39,6 +39,8 @@ pub struct Files {
     /// The files in force: a whole one and what follows it, with their lengths.
     chain: Vec<(u64, usize)>,
     changed: HashSet<Entity, foldhash::fast::RandomState>,
+    /// The files have something that was to be forgotten.
+    is_stale: bool,
 }
 
 /// What a check has found.
@@ -66,7 +68,13 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> Result<Report, Error> {
 
 impl Files {
     fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
-        Files { disk, dir: dir.to_owned(), chain: Vec::new(), changed: HashSet::default() }
+        Files {
+            disk,
+            dir: dir.to_owned(),
+            chain: Vec::new(),
+            changed: HashSet::default(),
+            is_stale: false,
+        }
     }
 
     /// Reads what is there. Damage is told and everything is left out: what a part of it would say
@@ -96,9 +104,14 @@ impl Files {
         self.changed.extend(entities);
     }
 
+    /// The files in force have something that is to be forgotten: the next one replaces them all.
+    pub fn forget(&mut self) {
+        self.is_stale = true;
+    }
+
     /// Makes everything up to an epoch durable.
     pub fn persist(&mut self, epoch: u64, cut: &[u64], counters: &Map) -> Result<(), Error> {
-        if self.persisted() == Some(epoch) {
+        if self.persisted() == Some(epoch) && !self.is_stale {
             return Ok(());
         }
         let is_whole = self.is_whole_due(counters.len());
@@ -118,6 +131,7 @@ impl Files {
             .map_err(|error| Error::disk(format!("write {}", path.display()), error))?;
         self.changed.clear();
         if is_whole {
+            self.is_stale = false;
             self.chain.clear();
         }
         self.chain.push((epoch, bytes.len()));
@@ -126,7 +140,7 @@ impl Files {
 
     /// A whole file is written first, and again when what follows it has grown as long as it is.
     fn is_whole_due(&self, entities: usize) -> bool {
-        let Some((_, following)) = self.chain.split_first() else {
+        let Some((_, following)) = self.chain.split_first().filter(|_| !self.is_stale) else {
             return true;
         };
         let length: usize = following.iter().map(|&(_, length)| length).sum();

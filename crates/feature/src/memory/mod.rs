@@ -46,9 +46,15 @@ pub struct Memory {
     options: Options,
 }
 
+/// What changes a copy.
+enum Change {
+    Apply(Update),
+    Forget(Vec<Entity>),
+}
+
 struct Writer {
     /// What the copy behind has not seen yet.
-    owed: Option<Arc<Update>>,
+    owed: Option<Change>,
     applied: u64,
     generation: u32,
     files: Files,
@@ -96,6 +102,32 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Changes the copy behind and puts it in front.
+    fn turn(&self, writer: &mut Writer, change: Change) {
+        let behind = 1 - self.front.load(Ordering::Acquire);
+        let mut side = self.sides[behind].write();
+        if let Some(owed) = writer.owed.take() {
+            self.change(&mut side, &owed);
+        }
+        self.change(&mut side, &change);
+        drop(side);
+        self.front.store(behind, Ordering::Release);
+        writer.owed = Some(change);
+    }
+
+    fn change(&self, side: &mut Side, change: &Change) {
+        match change {
+            Change::Apply(update) => side.apply(update, self.options.entities_max),
+            Change::Forget(entities) => {
+                for entity in entities {
+                    side.counters.remove(entity);
+                }
+            }
+        }
+    }
+}
+
 impl Writer {
     /// What is to be done with an epoch: nothing, where it is in already.
     fn check(&mut self, epoch: &Epoch) -> Result<Applied, Error> {
@@ -125,19 +157,17 @@ impl FeatureStore for Memory {
         if writer.check(epoch)? == Applied::Again {
             return Ok(Applied::Again);
         }
-        let update = Arc::new(update);
-        let behind = 1 - self.front.load(Ordering::Acquire);
-        let mut side = self.sides[behind].write();
-        if let Some(owed) = writer.owed.take() {
-            side.apply(&owed, self.options.entities_max);
-        }
-        side.apply(&update, self.options.entities_max);
-        drop(side);
-        self.front.store(behind, Ordering::Release);
         writer.files.note(update.steps.iter().map(|&(entity, ..)| entity));
-        writer.owed = Some(update);
+        self.turn(&mut writer, Change::Apply(update));
         writer.applied = epoch.number;
         Ok(Applied::Fresh)
+    }
+
+    fn forget(&self, entities: &[Entity]) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        writer.files.forget();
+        self.turn(&mut writer, Change::Forget(entities.to_vec()));
+        Ok(())
     }
 
     fn persist(&self) -> Result<(), Error> {

@@ -31,7 +31,7 @@ use reckon_pipeline::{Reached, Snapshot};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::app::App;
-use crate::{beat, engines};
+use crate::{beat, engines, erasure};
 
 pub use late::findings;
 
@@ -166,6 +166,8 @@ fn is_settled(counted: &Snapshot, to: Timestamp) -> bool {
 
 async fn compare(app: &Arc<App>, found: &Found, from: Timestamp, to: Timestamp) -> Result<Report> {
     cover(app, found.cut).await?;
+    // Rows of the erased that have come since are replaced as the earlier ones are: equal stays equal.
+    erasure::sweep(Arc::clone(app)).await?;
     let range = RecountRange {
         cut: found.cut,
         from,
@@ -200,7 +202,8 @@ pub async fn cover(app: &Arc<App>, epoch: u64) -> Result<()> {
     }
 }
 
-fn options(app: &App) -> AuditOptions {
+/// The bounds of one question.
+pub fn options(app: &App) -> AuditOptions {
     AuditOptions { scratch: Some(app.dir.scratch()), ..AuditOptions::default() }
 }
 

@@ -13,7 +13,8 @@ use super::client::{Answer, Call, Client, Retry};
 use super::runtime;
 use crate::args::{Explain, Invoice, OfDay, Reconcile, Server, Sql};
 
-fn ask(server: &Server, call: Call, what: &str) -> Result<Answer> {
+/// Asks a server with the key of the environment.
+pub(super) fn ask(server: &Server, call: Call, what: &str) -> Result<Answer> {
     let key = std::env::var("RECKON_API_KEY").context(
         "set RECKON_API_KEY; `reckon serve` keeps a key with all scopes in DIR/admin.key",
     )?;
@@ -25,7 +26,7 @@ fn ask(server: &Server, call: Call, what: &str) -> Result<Answer> {
     runtime(1)?.block_on(asked)
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -137,7 +138,7 @@ pub fn sql(asked: &Sql) -> Result<ExitCode> {
     print_body(&ask(&asked.server, call.header(header::ACCEPT, kind), "sql")?)
 }
 
-fn print_body(answer: &Answer) -> Result<ExitCode> {
+pub(super) fn print_body(answer: &Answer) -> Result<ExitCode> {
     let text = std::str::from_utf8(&answer.body).context("the answer is no text")?;
     println!("{}", text.trim_end());
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod books;
 pub mod client;
 pub mod demo;
+pub mod erase;
 pub mod rebuild;
 pub mod replay;
 pub mod serve;
@@ -31,6 +32,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Close(asked) => books::close(&asked),
         Command::Invoice(asked) => books::invoice(&asked),
         Command::Explain(asked) => books::explain(&asked),
+        Command::Erase(asked) => erase::run(&asked),
         Command::Sql(asked) => books::sql(&asked),
         Command::Replay(replay) => replay::run(&replay, std::env::var("RECKON_API_KEY").ok()),
         Command::Bench(bench) => match bench.what {

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use reckon_event::{
-    Claims, Fact, Kind, Record, SourceClass, TenantId, TokenError, Verdict, name_key, truncate_ip,
+    Claims, Consent, Fact, Kind, Record, SourceClass, TenantId, TokenError, Verdict, name_key,
+    truncate_ip,
 };
 use reckon_eventlog::{Outcome, partition_of};
 use serde::Serialize;
@@ -181,7 +182,7 @@ fn take(
     let happened = happened(edge, visitor, &checked)?;
     let token = match &*event.imp {
         "" => None,
-        text => Some(edge.secrets.ring.open(text).and_then(|claims| {
+        text => Some(edge.open_token(text, visitor.received).and_then(|claims| {
             let tenant = authority.map_or(claims.tenant, |authority| authority.tenant);
             let age_max = edge.policy.thresholds.token_age(Source::Client);
             match claims.judge(tenant, visitor.received, age_max) {
@@ -250,10 +251,7 @@ fn record_of<'a>(
 ) -> Record<'a> {
     let tenant = authority.map_or(edge.open_tenant(), |authority| authority.tenant);
     let trusted = authority.is_some_and(|authority| authority.source == Source::Trusted);
-    let user = match &*event.user_id {
-        "" => reckon_event::Pseudonym::NONE,
-        user_id => edge.secrets.pseudonyms.pseudonym(tenant, user_id),
-    };
+    let user = edge.pseudonym(tenant, &event.user_id, sender.received);
     let agent_key = if sender.agent.is_empty() { 0 } else { name_key(sender.agent) };
     let ip_tag = super::click::tag_of(&edge.secrets.tags, sender);
     let slot = slot_of(user, &event.install_id, &event.event_id, ip_tag, agent_key);
@@ -266,7 +264,7 @@ fn record_of<'a>(
         happened,
         user,
         position: event.position.unwrap_or(0),
-        consent: event.consent.0,
+        consent: event.consent.0.0,
         ip: sender.address.map(truncate_ip),
         ip_tag,
         agent_key,
@@ -351,7 +349,7 @@ fn adopt(record: &mut Record<'_>, claims: Claims) {
     if record.position == 0 {
         record.position = claims.position;
     }
-    if record.consent == 0 {
+    if Consent(record.consent) == Consent::UNSAID {
         record.consent = claims.consent;
     }
 }
@@ -399,7 +397,7 @@ fn digest(event: &Event<'_>) -> u64 {
     }
     hasher.update(&event.position.unwrap_or(0).to_le_bytes());
     hasher.update(&event.value.map_or(0, f64::to_bits).to_le_bytes());
-    hasher.update(&[event.consent.0]);
+    hasher.update(&[event.consent.0.0]);
     hasher.digest().max(1)
 }
 

@@ -65,7 +65,7 @@ fn open(edge: &Edge, visitor: &Visitor<'_>, query: &Query<'_>) -> Opened {
     if query.token.is_empty() {
         return Opened { claims: None, error: None, ad: by_name() };
     }
-    match edge.secrets.ring.open(&query.token) {
+    match edge.open_token(&query.token, visitor.received) {
         Ok(claims) => {
             let age_max = edge.policy.thresholds.token_age(Source::Open);
             let error = claims.judge(claims.tenant, visitor.received, age_max).err();

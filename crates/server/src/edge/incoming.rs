@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use reckon_event::{Kind, Timestamp, valid_name};
+use reckon_event::{Consent, Kind, Timestamp, valid_name};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
@@ -56,7 +56,7 @@ pub struct Event<'a> {
     #[serde(borrow)]
     pub request_id: Text<'a>,
     /// Consent: a flag, or bits.
-    pub consent: Consent,
+    pub consent: Said,
     /// The install of an SDK.
     #[serde(borrow)]
     pub install_id: Text<'a>,
@@ -117,31 +117,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Consent flags: `true`, `false`, or a number of bits below 256; absent is 0.
+/// What a request says of consent: `true`, `false`, or a number of bits below 256, of which 0 is
+/// `false`; absent and `null` say nothing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Consent(pub u8);
+pub struct Said(pub Consent);
 
-impl<'de> Deserialize<'de> for Consent {
+impl<'de> Deserialize<'de> for Said {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ConsentVisitor;
 
         impl Visitor<'_> for ConsentVisitor {
-            type Value = Consent;
+            type Value = Said;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("true, false or a number from 0 to 255")
             }
 
-            fn visit_bool<E>(self, flag: bool) -> Result<Consent, E> {
-                Ok(Consent(u8::from(flag)))
+            fn visit_bool<E>(self, flag: bool) -> Result<Said, E> {
+                Ok(Said(Consent::said(u8::from(flag))))
             }
 
-            fn visit_u64<E: serde::de::Error>(self, bits: u64) -> Result<Consent, E> {
-                u8::try_from(bits).map(Consent).map_err(|_| E::custom("must be 0 to 255"))
+            fn visit_u64<E: serde::de::Error>(self, bits: u64) -> Result<Said, E> {
+                let bits = u8::try_from(bits).map_err(|_| E::custom("must be 0 to 255"))?;
+                Ok(Said(Consent::said(bits)))
             }
 
-            fn visit_unit<E>(self) -> Result<Consent, E> {
-                Ok(Consent(0))
+            fn visit_unit<E>(self) -> Result<Said, E> {
+                Ok(Said(Consent::UNSAID))
             }
         }
 
@@ -285,7 +287,24 @@ mod tests {
         let event = Event::parse(json.as_bytes()).expect("well formed");
         let checked = event.check().expect("good");
         assert_eq!((checked.kind, checked.value), (Kind::Conversion, Some(1_500_000)));
-        assert_eq!((&*event.ad_id, &*event.user_id, event.consent), ("aA", "", Consent(1)));
+        assert_eq!((&*event.ad_id, &*event.user_id, event.consent.0), ("aA", "", Consent::GIVEN));
+    }
+
+    #[track_caller]
+    fn says(consent: &str, said: Consent) {
+        let json = format!(r#"{{"type":"click","ad_id":"a"{consent}}}"#);
+        let event = Event::parse(json.as_bytes()).expect("well formed");
+        assert_eq!(event.consent.0, said, "{consent}");
+    }
+
+    #[test]
+    fn a_no_is_told_from_nothing() {
+        says("", Consent::UNSAID);
+        says(r#","consent":null"#, Consent::UNSAID);
+        says(r#","consent":true"#, Consent::GIVEN);
+        says(r#","consent":false"#, Consent::REFUSED);
+        says(r#","consent":0"#, Consent::REFUSED);
+        says(r#","consent":6"#, Consent(6));
     }
 
     #[test]

@@ -22,13 +22,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use reckon_billing::Spend;
-use reckon_event::{Record, TenantId};
+use reckon_event::{Claims, Pseudonym, Record, TenantId, Timestamp, TokenError};
 use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
 
 pub use agents::{Agents, device_of};
 pub use batch::{Authority, BatchAnswer, BatchError, Rejected, ingest};
 pub use click::{Landing, Redirect, click, pixel};
-pub use incoming::{Consent, Text};
+pub use incoming::{Said, Text};
 pub use judge::{Source, Thresholds, Visitor};
 pub use lists::{Changed, Lists};
 pub use networks::Networks;
@@ -40,6 +40,7 @@ pub use spool::Spool;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::erasure::ErasedPersons;
 use crate::mint::Minter;
 use crate::secrets::Secrets;
 
@@ -97,6 +98,8 @@ pub struct Edge {
     pub spool: Arc<Spool>,
     /// Scores, and logs the rows.
     pub scorer: Scorer,
+    /// Who was erased.
+    pub erased: Arc<ErasedPersons>,
     /// What the configuration allows.
     pub policy: Policy,
     /// What became of events.
@@ -107,6 +110,23 @@ impl Edge {
     /// The tenant of requests that name none.
     pub const fn open_tenant(&self) -> TenantId {
         TenantId::DEFAULT
+    }
+
+    /// The pseudonym of a user as events are to carry it.
+    fn pseudonym(&self, tenant: TenantId, user_id: &str, now: Timestamp) -> Pseudonym {
+        match user_id {
+            "" => Pseudonym::NONE,
+            user_id => {
+                let user = self.secrets.pseudonyms.pseudonym(tenant, user_id);
+                self.erased.named(tenant, user, now)
+            }
+        }
+    }
+
+    /// What a token seals, with its user as events are to carry it.
+    fn open_token(&self, text: &str, now: Timestamp) -> Result<Claims, TokenError> {
+        let claims = self.secrets.ring.open(text)?;
+        Ok(Claims { user: self.erased.named(claims.tenant, claims.user, now), ..claims })
     }
 
     /// Logs one record. True once it is durable; false when it had to be spooled, or the log did not

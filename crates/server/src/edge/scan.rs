@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::incoming::{Consent, Event, Text};
+use reckon_event::Consent;
+
+use super::incoming::{Event, Said, Text};
 
 /// Reads an event; `None` where the careful reader must.
 pub fn scan(json: &[u8]) -> Option<Event<'_>> {
@@ -38,6 +40,7 @@ pub fn scan(json: &[u8]) -> Option<Event<'_>> {
 }
 
 /// A value that the fast reader knows.
+#[derive(Clone, Copy)]
 enum Value<'a> {
     Text(&'a str),
     Number(u64),
@@ -85,11 +88,11 @@ impl<'a> Event<'a> {
                 Some(1 << 17)
             }
             ("consent", Value::Number(bits)) => {
-                self.consent = Consent(u8::try_from(*bits).ok()?);
+                self.consent = Said(Consent::said(u8::try_from(*bits).ok()?));
                 Some(1 << 18)
             }
             ("consent", Value::Flag(flag)) => {
-                self.consent = Consent(u8::from(*flag));
+                self.consent = Said(Consent::said(u8::from(*flag)));
                 Some(1 << 18)
             }
             _ => None,

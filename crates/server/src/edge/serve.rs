@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use rand::Rng;
 use reckon_billing::CampaignKey;
 use reckon_event::{
-    Claims, Kind, Pseudonym, Record, Slot, Stream, TenantId, Timestamp, Token, prediction_id,
+    Claims, Consent, Erasures, Kind, Pseudonym, Record, Slot, Stream, TenantId, Timestamp, Token,
+    prediction_id,
 };
 use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
 use reckon_predict::{
@@ -39,8 +40,8 @@ pub struct Asker<'a> {
     pub context: &'a [(&'a str, Value<'a>)],
     /// Where on the page; empty where that is not known.
     pub placement: &'a str,
-    /// Consent flags of the user; `None` where the request says nothing of it.
-    pub consent: Option<u8>,
+    /// What the user has said of consent.
+    pub consent: Consent,
 }
 
 /// An ad with its campaign.
@@ -143,12 +144,12 @@ pub async fn score(
     asker: &Asker<'_>,
     offers: &[Offer],
 ) -> Scored {
-    let user = match asker.user_id {
-        "" => Pseudonym::NONE,
-        user_id => edge.secrets.pseudonyms.pseudonym(asker.tenant, user_id),
-    };
+    let user = edge.pseudonym(asker.tenant, asker.user_id, visitor.received);
+    // Who was erased is nobody, also to tokens; events of theirs that are still to come have theirs.
+    let is_erased = edge.erased.is_erased(asker.tenant, user);
+    let user = if is_erased { Pseudonym::NONE } else { user };
     // Who has refused is scored as nobody in particular.
-    let known = if asker.consent == Some(0) { Pseudonym::NONE } else { user };
+    let known = if asker.consent.allows_features() { user } else { Pseudonym::NONE };
     let request = Request {
         tenant: asker.tenant,
         user: known,
@@ -277,7 +278,7 @@ fn mint(
             propensity: one.propensity,
             position: one.position,
             explored: one.explored,
-            consent: asker.consent.unwrap_or(0),
+            consent: asker.consent.0,
         };
         let token = edge.secrets.ring.seal(&claims, random.random());
         let Placed { index, position, propensity, explored } = *one;
@@ -305,7 +306,7 @@ fn log_rows(
                 stream: Stream::Predictions,
                 tenant: asker.tenant,
                 user: scored.user,
-                consent: asker.consent.unwrap_or(0),
+                consent: asker.consent.0,
                 payload: &payload,
                 ..Record::new(Kind::Prediction, scored.slot, visitor.received)
             };

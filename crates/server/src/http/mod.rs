@@ -23,6 +23,7 @@ pub mod replay;
 pub mod rules;
 pub mod scrape;
 pub mod serve;
+pub mod users;
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -63,6 +64,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(rules::routes())
         .merge(billing::routes())
         .merge(audit::routes())
+        .merge(users::routes())
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(console::routes())

@@ -18,7 +18,7 @@ use super::serve::{base_url, click_url, model_version, new_request_id};
 use super::{Peer, Problem, body, parse_json};
 use crate::app::App;
 use crate::catalog::Audience;
-use crate::edge::{self, Asker, CANDIDATES_MAX, Consent, Offer, Scored, ServedAd, device_of};
+use crate::edge::{self, Asker, CANDIDATES_MAX, Offer, Said, Scored, ServedAd, device_of};
 
 /// The longest deadline taken, in milliseconds.
 const DEADLINE_MS_MAX: u64 = 60_000;
@@ -50,7 +50,7 @@ struct Asked {
     #[serde(default)]
     deadline_ms: Option<u64>,
     #[serde(default)]
-    consent: Option<Consent>,
+    consent: Said,
     #[serde(default)]
     request_id: Option<String>,
 }
@@ -110,7 +110,7 @@ async fn predict(
         user_id: asked.user_id.as_deref().unwrap_or_default(),
         context: &context,
         placement: audience.placement,
-        consent: asked.consent.map(|consent| consent.0),
+        consent: asked.consent.0,
     };
     let Found { offers, places, unknown } = find(&app, &asker, &asked.ad_candidates);
     let scored = edge::score(&app.edge, &visitor, &asker, &offers).await;

@@ -16,7 +16,7 @@ use super::door::{stamp, visitor};
 use super::{Peer, Problem, body, parse_json};
 use crate::app::App;
 use crate::catalog::Audience;
-use crate::edge::{self, Asker, Consent, ServedAd, device_of};
+use crate::edge::{self, Asker, Said, ServedAd, device_of};
 
 /// The most ads of one request.
 const COUNT_MAX: usize = 100;
@@ -38,7 +38,7 @@ struct Asked {
     #[serde(default = "one")]
     count: usize,
     #[serde(default)]
-    consent: Option<Consent>,
+    consent: Said,
     #[serde(default)]
     request_id: Option<String>,
 }
@@ -103,7 +103,7 @@ async fn serve(
         user_id: asked.user_id.as_deref().unwrap_or_default(),
         context: &context,
         placement: &asked.placement,
-        consent: asked.consent.map(|consent| consent.0),
+        consent: asked.consent.0,
     };
     let offers = edge::eligible(&app.edge, asker.tenant, audience);
     let scored = edge::score(&app.edge, &visitor, &asker, &offers).await;

@@ -9,6 +9,7 @@ mod billed;
 mod catalog;
 mod clicks;
 mod console;
+mod erased;
 mod faults;
 mod floors;
 mod harness;
