@@ -167,16 +167,8 @@ pub async fn start(
     )?;
     let predictor = Predictor::new(Arc::clone(&features), models);
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
-    let edge = edge(
-        &config,
-        dir,
-        clock,
-        catalog,
-        Arc::clone(&log),
-        incarnation,
-        (scorer, spent.spend),
-        erased,
-    )?;
+    let serving = (scorer, spent.spend, erased);
+    let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, serving)?;
     if config.rules.enabled {
         // Rules that cannot be read are told before anything is served.
         let file = Some(config.rules.file.as_str()).filter(|file| !file.is_empty());
@@ -479,8 +471,7 @@ fn edge(
     catalog: Arc<Catalog>,
     log: Arc<dyn EventLog>,
     incarnation: u32,
-    (scorer, spend): (Scorer, Spend),
-    erased: Arc<ErasedPersons>,
+    (scorer, spend, erased): (Scorer, Spend, Arc<ErasedPersons>),
 ) -> Result<Edge> {
     let meters = Arc::new(Meters::default());
     Ok(Edge {
