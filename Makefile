@@ -27,7 +27,7 @@ test: setup-test $(CONSOLE)
 # The binary with its console. Without Node `cargo build --release` still makes one, whose page says
 # that it has none.
 build: setup $(CONSOLE)
-	cargo build --release --locked
+	cargo build --release --locked -p reckon-server
 
 # The files of the console, which the server's build lays into the binary.
 $(CONSOLE): $(CONSOLE_SOURCES) crates/server/openapi.json $(CONSOLE_PACKAGES)

@@ -15,6 +15,11 @@ use crate::part;
 /// Who owns what is replaced: for each row the place of a request, or none.
 type Owners = Vec<Option<usize>>;
 
+/// What a text of a row and column becomes.
+type ToText<'a> = dyn Fn(usize, &str, Option<&str>) -> Option<String> + 'a;
+/// What the address tag of a row becomes.
+type ToTag<'a> = dyn Fn(usize, u64) -> Option<u64> + 'a;
+
 /// What is replaced in which rows of a batch.
 pub(super) struct Marks {
     person: Owners,
@@ -83,8 +88,8 @@ impl Marks {
     fn change(
         &self,
         rows: &RecordBatch,
-        to_text: &dyn Fn(usize, &str, Option<&str>) -> Option<String>,
-        to_tag: &dyn Fn(usize, u64) -> Option<u64>,
+        to_text: &ToText<'_>,
+        to_tag: &ToTag<'_>,
     ) -> Result<RecordBatch, LakeError> {
         let schema = rows.schema();
         let mut columns = rows.columns().to_vec();
