@@ -52,6 +52,7 @@ pub async fn records_of(
     after: Option<Place>,
     limit: usize,
 ) -> Result<Vec<(Place, Value)>> {
+    let _turn = app.audit_turn.take().await?;
     audit::cover(app, app.progress.snapshot().epoch).await?;
     let _lease = app.lake.lease();
     let auditor = Auditor::open(&app.lake_place, audit::options(app)).await?;

@@ -53,7 +53,8 @@ impl Default for Turn {
 }
 
 impl Turn {
-    async fn take(&self) -> Result<SemaphorePermit<'_>> {
+    /// Waits for it, not without end.
+    pub async fn take(&self) -> Result<SemaphorePermit<'_>> {
         let turn = tokio::time::timeout(WAIT_MAX, self.0.acquire()).await;
         let turn = turn.map_err(|_| anyhow!("another recount is under way; try again"))?;
         Ok(turn.expect("the semaphore is never closed"))

@@ -1,18 +1,16 @@
 //! `/v1/users/{id}`: what is kept of a person, and erasing it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::routing::{delete, get};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use reckon_books::{ErasureState, Scopes, Tombstone};
 use reckon_event::{Erasures, Pseudonym, TenantId, Timestamp, valid_name};
 use reckon_feature::Counters;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::Problem;
 use super::parameters::{Id, Parameters, wrong};
@@ -21,23 +19,14 @@ use crate::app::App;
 use crate::engines;
 use crate::erasure::{self, GRACE, Proof};
 
-/// How long a question waits for its turn.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Records of a page where no number is asked for.
 const RECORDS: usize = 1_000;
 /// The most records of a page.
 const RECORDS_MAX: usize = 10_000;
 
-/// The turn of who reads the lake.
-#[derive(Clone)]
-struct Turn(Arc<Semaphore>);
-
 /// The routes.
 pub fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/users/{id}", delete(erase))
-        .route("/v1/users/{id}/data", get(data))
-        .layer(Extension(Turn(Arc::new(Semaphore::new(1)))))
+    Router::new().route("/v1/users/{id}", delete(erase)).route("/v1/users/{id}/data", get(data))
 }
 
 /// An erasure as it is answered.
@@ -160,7 +149,6 @@ impl Features {
 
 async fn data(
     State(app): State<Arc<App>>,
-    Extension(turn): Extension<Turn>,
     Id(user_id): Id,
     uri: Uri,
     headers: HeaderMap,
@@ -169,8 +157,6 @@ async fn data(
     let person = person(&app, tenant, &user_id)?;
     let (after, limit) = page(uri.query())?;
     let tombstone = app.books.tombstone(tenant, person).await?;
-    let turn = tokio::time::timeout(WAIT_MAX, turn.0.acquire()).await;
-    let _turn = turn.map_err(|_| Problem::unavailable("another one is being answered"))?;
     let unavailable = |error: anyhow::Error| Problem::unavailable(format!("{error:#}"));
     let mut records =
         access::records_of(&app, tenant, person, after, limit + 1).await.map_err(unavailable)?;
