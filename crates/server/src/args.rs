@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use reckon_market::Trouble;
 
+use crate::command::bench::Traffic;
 use crate::command::replay::{self, Format};
 
 /// Counts every ad click once, and predicts the next one.
@@ -291,7 +292,7 @@ pub enum BenchWhat {
     /// GET /click with one fresh token each.
     Click(Load),
     /// POST /v1/events in batches of clicks, one fresh token each.
-    Ingest(Load),
+    Ingest(IngestLoad),
     /// POST /api/predict at several numbers of candidates.
     Predict(PredictLoad),
     /// Print fresh clicks, one a line, for other load generators.
@@ -361,6 +362,21 @@ pub struct Load {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// How to send batches.
+#[derive(Clone, Debug, Args)]
+pub struct IngestLoad {
+    /// How to load it.
+    #[command(flatten)]
+    pub load: Load,
+    /// Every click tells an address and an agent, and this much of them is of one ad, user or address.
+    #[arg(long, value_enum)]
+    pub traffic: Option<Traffic>,
+    /// Click on an ad of its own beside the load, and tell how long an acknowledged click takes to
+    /// be visible in /v1/metrics.
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 /// How to ask for predictions.

@@ -11,6 +11,7 @@ mod click;
 mod crowd;
 mod due;
 mod engine;
+mod fresh;
 mod ingest;
 mod learn;
 mod machine;
@@ -18,6 +19,7 @@ mod measured;
 mod mint;
 mod outcome;
 mod predict;
+mod traffic;
 mod wire;
 
 use std::io::Write;
@@ -25,7 +27,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Learn, Load, Mint, PredictLoad};
+use crate::args::{IngestLoad, Learn, Load, Mint, PredictLoad};
+
+pub use traffic::Traffic;
 
 /// Clicks in flight by default.
 const CLICK_CONNECTIONS: usize = 64;
@@ -50,7 +54,8 @@ pub fn click(load: &Load, key: Option<String>) -> Result<ExitCode> {
 }
 
 /// `reckon bench ingest`: `POST /v1/events` in batches of clicks, one fresh token each.
-pub fn ingest(load: &Load, key: Option<String>) -> Result<ExitCode> {
+pub fn ingest(arguments: &IngestLoad, key: Option<String>) -> Result<ExitCode> {
+    let load = &arguments.load;
     let default_count =
         if load.rate > 0 { load.rate * load.seconds } else { 200_000 * load.seconds };
     let options = ingest::Options {
@@ -61,6 +66,8 @@ pub fn ingest(load: &Load, key: Option<String>) -> Result<ExitCode> {
         rate: load.rate,
         batch: load.batch,
         count: load.count.map_or(usize::try_from(default_count)?, |count| count),
+        traffic: arguments.traffic,
+        is_probed: arguments.fresh,
     };
     let outcome = ingest::run(&options)?;
     outcome.print(load.json, &mut std::io::stdout().lock())?;
@@ -89,7 +96,7 @@ pub fn predict(load: &PredictLoad, key: Option<String>) -> Result<ExitCode> {
 /// `reckon bench mint`: prints what other load generators send, one request or event a line.
 pub fn mint(arguments: &Mint, key: Option<String>) -> Result<ExitCode> {
     let host = super::client::Address::parse(&arguments.to)?;
-    let minting = mint::Minting { to: host, key, count: arguments.count };
+    let minting = mint::Minting::new(host, key, arguments.count);
     let lines = match arguments.events {
         true => minting.run(mint::render_event)?,
         false => minting.run(mint::render_path)?,

@@ -32,7 +32,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<Outcome> {
     ensure!(options.connections > 0 && options.count > 0, "there is nothing to send");
     let address = Address::parse(&options.to)?;
-    let minting = Minting { to: address.clone(), key: options.key.clone(), count: options.count };
+    let minting = Minting::new(address.clone(), options.key.clone(), options.count);
     let requests = minting.run(render_click)?;
     let settled = Settled::begin(&options.to, options.key.as_deref())?;
     let timetable = Timetable::of_rate(options.rate);
@@ -49,6 +49,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
         tally,
         elapsed,
         caught,
+        visible: None,
         machine: super::machine::Machine::here(),
     })
 }

@@ -1,16 +1,18 @@
 //! `POST /v1/events` in batches: one blocking thread a connection, since a batch is large and few are
 //! in flight.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use memchr::memmem;
 
 use super::due::Timetable;
+use super::fresh::{Probe, Seen};
 use super::machine::Machine;
 use super::mint::{Minting, Rendered, render_event};
 use super::outcome::{Outcome, Settled, Tally};
+use super::traffic::Traffic;
 use super::wire::{Connection, post_head};
 use crate::command::client::Address;
 
@@ -31,6 +33,10 @@ pub struct Options {
     pub batch: usize,
     /// Events in all.
     pub count: usize,
+    /// What is hot, where events tell an address.
+    pub traffic: Option<Traffic>,
+    /// Find out how long a click takes to be visible meanwhile.
+    pub is_probed: bool,
 }
 
 /// What all connections share.
@@ -50,8 +56,12 @@ pub fn run(options: &Options) -> Result<Outcome> {
         "there is nothing to send"
     );
     let address = Address::parse(&options.to)?;
-    let minting = Minting { to: address.clone(), key: options.key.clone(), count: options.count };
-    let events = minting.run(render_event)?;
+    let minting = Minting::new(address.clone(), options.key.clone(), options.count);
+    let events = match options.traffic {
+        Some(traffic) => traffic.minting(minting).run(traffic.render())?,
+        None => minting.run(render_event)?,
+    };
+    let probe = options.is_probed.then(|| Probe::new(&address, options)).transpose()?;
     let settled = Settled::begin(&options.to, options.key.as_deref())?;
     let batches_per_second = options.rate.div_ceil(options.batch as u64);
     let load = Load {
@@ -62,8 +72,11 @@ pub fn run(options: &Options) -> Result<Outcome> {
         timetable: Timetable::of_rate(batches_per_second),
         started: Instant::now(),
     };
-    let tally = load.drive_all()?;
-    let elapsed = load.started.elapsed();
+    let (mut tally, elapsed, seen) = load.drive_beside(probe.as_ref())?;
+    if let Some(seen) = &seen {
+        tally.sent += seen.clicks;
+        tally.acknowledged += seen.clicks;
+    }
     let caught = settled.wait(&tally)?;
     Ok(Outcome {
         what: "ingest",
@@ -73,11 +86,25 @@ pub fn run(options: &Options) -> Result<Outcome> {
         tally,
         elapsed,
         caught,
+        visible: seen.map(|seen| seen.latency),
         machine: Machine::here(),
     })
 }
 
 impl Load<'_> {
+    /// Sends everything while the probe looks; gives how long the sending took.
+    fn drive_beside(&self, probe: Option<&Probe>) -> Result<(Tally, Duration, Option<Seen>)> {
+        let is_over = &AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looking = probe.map(|probe| scope.spawn(move || probe.run(is_over)));
+            let tally = self.drive_all();
+            let elapsed = self.started.elapsed();
+            is_over.store(true, Ordering::Relaxed);
+            let seen = looking.map(|thread| thread.join().expect("the probe does not panic"));
+            Ok((tally?, elapsed, seen.transpose()?))
+        })
+    }
+
     fn drive_all(&self) -> Result<Tally> {
         let shares: Result<Vec<Tally>> = std::thread::scope(|scope| {
             let threads: Vec<_> =

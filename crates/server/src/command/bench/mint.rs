@@ -17,8 +17,8 @@ use super::wire::{Connection, post_head};
 use crate::command::client::catalog::{self, Collection, Existing, register};
 use crate::command::client::{Address, Client};
 
-/// Tokens of one request; the most the server gives.
-const REQUEST_COUNT: usize = 100;
+/// Tokens of one person.
+const PERSON_COUNT: usize = 100;
 /// Connections that ask side by side.
 const CONNECTIONS: usize = 4;
 /// A click sooner after minting may be held to be a machine's, which it is.
@@ -26,7 +26,7 @@ pub const AGE_MIN: Duration = Duration::from_millis(500);
 /// A browser of a person.
 pub const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
 
-/// How many tokens are wanted, and where.
+/// How many tokens are wanted, where, and of what.
 pub struct Minting {
     /// The server.
     pub to: Address,
@@ -34,6 +34,32 @@ pub struct Minting {
     pub key: Option<String>,
     /// How many.
     pub count: usize,
+    /// Of which ads.
+    pub shelf: Shelf,
+    /// One person has half of them.
+    pub has_hot_user: bool,
+}
+
+/// Ads that are shown together, at a placement of their own; their ids begin with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shelf {
+    placement: &'static str,
+    /// How many; all of them are asked for at once.
+    ads: usize,
+}
+
+impl Shelf {
+    /// As many ads as one request can show.
+    pub const WIDE: Shelf = Shelf { placement: "bench", ads: 100 };
+    /// One ad, for all of the traffic.
+    pub const HOT: Shelf = Shelf { placement: "bench-hot", ads: 1 };
+    /// One ad that nobody clicks but who waits for the click to be counted.
+    pub const PROBE: Shelf = Shelf { placement: "bench-probe", ads: 1 };
+
+    /// The id of one of its ads.
+    pub fn ad_id(self, number: usize) -> String {
+        format!("{}-{number:02}", self.placement)
+    }
 }
 
 /// An ad as it is served.
@@ -116,6 +142,11 @@ impl Rendered {
 }
 
 impl Minting {
+    /// Of many ads, for people who are all alike.
+    pub const fn new(to: Address, key: Option<String>, count: usize) -> Self {
+        Minting { to, key, count, shelf: Shelf::WIDE, has_hot_user: false }
+    }
+
     /// Mints all of them. Every token is old enough to be clicked when this returns.
     pub fn run(&self, render: Render) -> Result<Rendered> {
         crate::command::runtime(1)?.block_on(self.register())?;
@@ -139,30 +170,35 @@ impl Minting {
         Ok(rendered)
     }
 
-    /// As many ads as one request can show, shown at a placement of their own.
     async fn register(&self) -> Result<()> {
         let mut client =
             Client::new(&format!("http://{}", self.to.authority), self.key.as_deref())?;
-        let mut campaign = catalog::campaign("bench", "bench", 1_000);
-        campaign["targeting"] = serde_json::json!({"placements": ["bench"]});
-        let ads: Vec<_> = (0..REQUEST_COUNT)
-            .map(|ad| {
-                catalog::ad(
-                    &format!("bench-{ad:02}"),
-                    "bench",
-                    &format!("https://bench.example/{ad:02}"),
-                )
-            })
-            .collect();
+        let Shelf { placement, ads } = self.shelf;
+        let mut campaign = catalog::campaign(placement, "bench", 1_000);
+        campaign["targeting"] = serde_json::json!({"placements": [placement]});
+        let ad = |number: usize| {
+            let destination = format!("https://bench.example/{number:02}");
+            catalog::ad(&self.shelf.ad_id(number), placement, &destination)
+        };
+        let ads: Vec<_> = (0..ads).map(ad).collect();
         let advertiser = catalog::advertiser("bench");
         register(&mut client, Collection::Advertisers, &[advertiser], Existing::Keep).await?;
         register(&mut client, Collection::Campaigns, &[campaign], Existing::Keep).await?;
         register(&mut client, Collection::Ads, &ads, Existing::Keep).await
     }
 
+    /// Who asks in the request of this number.
+    fn user(&self, number: usize) -> String {
+        match self.has_hot_user && number.is_multiple_of(2) {
+            true => "user-hot".to_owned(),
+            false => format!("user-{}", number * self.shelf.ads / PERSON_COUNT),
+        }
+    }
+
     /// One connection's share: requests for a user each, until all of them are asked for.
     fn ask(&self, next: &AtomicUsize, render: Render, progress: &ProgressBar) -> Result<Rendered> {
-        let requests = self.count.div_ceil(REQUEST_COUNT);
+        let Shelf { placement, ads } = self.shelf;
+        let requests = self.count.div_ceil(ads);
         let mut connection = Connection::open(&self.to)?;
         let mut rendered = Rendered::default();
         loop {
@@ -170,8 +206,9 @@ impl Minting {
             if number >= requests {
                 return Ok(rendered);
             }
+            let user = self.user(number);
             let body = format!(
-                "{{\"placement\":\"bench\",\"user_id\":\"user-{number}\",\"count\":{REQUEST_COUNT},\
+                "{{\"placement\":\"{placement}\",\"user_id\":\"{user}\",\"count\":{ads},\
                  \"context\":{{\"region\":\"DE\",\"device_type\":\"mobile\"}}}}"
             );
             let head = post_head(
@@ -192,11 +229,11 @@ impl Minting {
             }
             let served: Served<'_> = serde_json::from_slice(answer)
                 .context("POST /v1/ads/serve: the answer is of another shape")?;
-            if served.ads.len() < REQUEST_COUNT {
-                bail!("POST /v1/ads/serve gave {} ads of {REQUEST_COUNT}", served.ads.len());
+            if served.ads.len() < ads {
+                bail!("POST /v1/ads/serve gave {} ads of {ads}", served.ads.len());
             }
             served.ads.iter().for_each(|shown| rendered.push(shown, render));
-            progress.inc(REQUEST_COUNT as u64);
+            progress.inc(ads as u64);
         }
     }
 }
@@ -228,12 +265,17 @@ pub fn render_click(shown: &Shown<'_>, out: &mut Vec<u8>) {
 
 /// The click as an event, a line each. It carries what a client would send beside the token.
 pub fn render_event(shown: &Shown<'_>, out: &mut Vec<u8>) {
+    render_with(shown, "", out);
+}
+
+/// The same, with more fields at the end: each begins with a comma.
+pub fn render_with(shown: &Shown<'_>, fields: &str, out: &mut Vec<u8>) {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap_or(0));
     let line = format!(
         "{{\"type\":\"click\",\"imp\":\"{}\",\"ad_id\":\"{}\",\"occurred_at\":\"{now}\",\
-         \"device_type\":\"mobile\",\"region\":\"DE\",\"placement\":\"bench\"}}\n",
+         \"device_type\":\"mobile\",\"region\":\"DE\",\"placement\":\"bench\"{fields}}}\n",
         shown.impression, shown.ad_id
     );
     out.extend_from_slice(line.as_bytes());
@@ -280,6 +322,21 @@ mod tests {
             "GET /click?adId=bench-07&imp=T HTTP/1.1\r\nHost: h:80\r\nUser-Agent: Moz"
         ));
         assert!(text.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn one_person_has_half_where_that_is_wanted() {
+        let address = Address::parse("http://h:80").expect("a URL");
+        let mut minting = Minting::new(address, None, 400);
+        assert_eq!([0, 1, 2, 3].map(|n| minting.user(n)), ["user-0", "user-1", "user-2", "user-3"]);
+        minting.has_hot_user = true;
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| minting.user(n)),
+            ["user-hot", "user-1", "user-hot", "user-3"]
+        );
+        minting = Minting { shelf: Shelf::HOT, has_hot_user: false, ..minting };
+        let users = [0, 99, 100, 199].map(|n| minting.user(n));
+        assert_eq!(users, ["user-0", "user-0", "user-1", "user-1"], "as many tokens each");
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// What was counted because of it.
     pub caught: Caught,
+    /// From the acknowledgement of a click until it was visible, in nanoseconds, where that was asked.
+    pub visible: Option<Histogram<u64>>,
     /// Where it ran.
     pub machine: Machine,
 }
@@ -142,7 +144,7 @@ impl Outcome {
     }
 
     fn percentile_ms(&self, quantile: f64) -> f64 {
-        self.tally.latency.value_at_quantile(quantile) as f64 / 1e6
+        millis(&self.tally.latency, quantile)
     }
 
     fn share(&self, count: u64) -> f64 {
@@ -166,6 +168,10 @@ impl Outcome {
                 "p99": self.percentile_ms(0.99), "p99_9": self.percentile_ms(0.999),
                 "max": self.tally.latency.max() as f64 / 1e6,
             },
+            "visible_ms": self.visible.as_ref().map(|visible| json!({
+                "p50": millis(visible, 0.5), "p99": millis(visible, 0.99),
+                "max": visible.max() as f64 / 1e6, "clicks": visible.len(),
+            })),
             "counted_after_seconds": self.caught.waited.as_secs_f64(),
             "net_clicks": self.caught.added.clicks_net(), "clicks": self.caught.added.clicks,
             "exact": self.is_exact(), "machine": self.machine.json(),
@@ -202,6 +208,12 @@ impl Outcome {
             )?;
         }
         writeln!(out, "{:<26}{:.3}", "max, ms", self.tally.latency.max() as f64 / 1e6)?;
+        if let Some(visible) = &self.visible {
+            let name = format!("visible after, ms ({})", visible.len());
+            let (middle, late) = (millis(visible, 0.5), millis(visible, 0.99));
+            let most = visible.max() as f64 / 1e6;
+            writeln!(out, "{name:<26}p50 {middle:.1}, p99 {late:.1}, max {most:.1}")?;
+        }
         writeln!(out, "{:<26}{:.2}", "counted after, seconds", self.caught.waited.as_secs_f64())?;
         writeln!(out, "{:<26}{:.0}", "counted a second, overall", self.counted_per_second())?;
         for (verdict, count) in &self.caught.added.clicks {
@@ -214,6 +226,10 @@ impl Outcome {
         };
         writeln!(out, "{:<26}{}: {equal}", "net clicks grew by", self.caught.added.clicks_net())
     }
+}
+
+fn millis(latency: &Histogram<u64>, quantile: f64) -> f64 {
+    latency.value_at_quantile(quantile) as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -239,6 +255,7 @@ mod tests {
             },
             elapsed: Duration::from_secs(2),
             caught: Caught { added, complete: true, waited: Duration::ZERO },
+            visible: None,
             machine: Machine { cores: 2, cpu: "x".to_owned() },
         }
     }
@@ -262,5 +279,11 @@ mod tests {
         let p50 = json["latency_ms"]["p50"].as_f64().expect("a number");
         assert!((1.99..2.01).contains(&p50), "{p50}");
         assert!(json["latency_ms"]["max"].as_f64().expect("a number") > 8.9);
+        assert!(json["visible_ms"].is_null(), "nobody looked");
+        let mut visible = histogram();
+        visible.record(40_000_000).expect("in bounds");
+        let json = Outcome { visible: Some(visible), ..outcome(100, 100, 100) }.json();
+        assert_eq!(json["visible_ms"]["clicks"].as_u64(), Some(1));
+        assert!(json["visible_ms"]["p99"].as_f64().is_some_and(|p99| p99 > 39.9));
     }
 }
