@@ -264,7 +264,7 @@ mod tests {
         for length in 0..40 {
             for at in 0..=length {
                 for special in [b'"', b'\\', 0, 0x1f] {
-                    let mut bytes = vec![0x20_u8, 0x7f, 0x80, 0xff, b'!', b'#', b'[', b']']
+                    let mut bytes = [0x20_u8, 0x7f, 0x80, 0xff, b'!', b'#', b'[', b']']
                         .repeat(6)[..length]
                         .to_vec();
                     if at < length {

@@ -67,7 +67,7 @@ impl Probe {
         let before = self.look(&mut looks)?;
         let (sender, receiver) = channel();
         std::thread::scope(|scope| {
-            let sending = scope.spawn(|| self.send(is_over, sender));
+            let sending = scope.spawn(move || self.send(is_over, &sender));
             let seen = self.watch(&mut looks, before, &receiver);
             // Whoever sends notices that nobody watches any more.
             drop(receiver);
@@ -76,7 +76,7 @@ impl Probe {
         })
     }
 
-    fn send(&self, is_over: &AtomicBool, acknowledged: Sender<Instant>) -> Result<()> {
+    fn send(&self, is_over: &AtomicBool, acknowledged: &Sender<Instant>) -> Result<()> {
         let mut connection = Connection::open(&self.address)?;
         let mut random = StdRng::seed_from_u64(1);
         for number in 0..self.clicks.len() {
