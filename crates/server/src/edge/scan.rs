@@ -264,8 +264,8 @@ mod tests {
         for length in 0..40 {
             for at in 0..=length {
                 for special in [b'"', b'\\', 0, 0x1f] {
-                    let mut bytes = [0x20_u8, 0x7f, 0x80, 0xff, b'!', b'#', b'[', b']']
-                        .repeat(6)[..length]
+                    let mut bytes = [0x20_u8, 0x7f, 0x80, 0xff, b'!', b'#', b'[', b']'].repeat(6)
+                        [..length]
                         .to_vec();
                     if at < length {
                         bytes[at] = special;

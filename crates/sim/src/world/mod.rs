@@ -12,6 +12,7 @@ use reckon_event::{Kind, Subscriber, Timestamp};
 use reckon_eventlog::EventLog;
 use reckon_lake::{LakeHandle, LakeOptions, LakePlace, LakeSubscriber};
 use reckon_pipeline::{Options, Pipeline, Stepped};
+use reckon_rollup::files::Merging;
 use reckon_rollup::{Files, RollupStore, RollupSubscriber};
 
 use crate::decisions::{Decisions, settle};
@@ -237,6 +238,8 @@ impl<'a> World<'a> {
             hot_rows_max: self.random.pick(&[40, 1_000_000]),
             segment_rows: self.random.pick(&[8, 1 << 14]),
             fan_in: self.random.pick(&[2, 4]),
+            // On a thread merging would meet a fault now in this epoch, now in that one.
+            merging: Merging::Inline,
             ..reckon_rollup::Options::new(1 << 20)
         }
     }
