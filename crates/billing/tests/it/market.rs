@@ -80,18 +80,9 @@ impl Market {
         Names::of(self.books.load_catalog().await.expect("loads"))
     }
 
-    /// Takes an adjustment through the bytes of a log record, and posts what comes out.
+    /// See [`post_from_log`].
     pub async fn post(&self, names: &Names, adjustment: &Adjustment) -> Adjusted {
-        let mut payload = Vec::new();
-        adjustment.encode(&mut payload);
-        let mut bytes = Vec::new();
-        let record = adjustment_record(adjustment, &payload, NOW);
-        record.encode(&mut bytes);
-        stamp(&mut bytes, Default::default()).expect("a record");
-        let (read, _) = Record::decode(&bytes).expect("reads back");
-        let read = Adjustment::decode(read.payload).expect("is sound").expect("is known");
-        assert_eq!(read, *adjustment);
-        post_adjustment(&*self.books, names, &read, NOW).await.expect("is posted")
+        post_from_log(&self.books, names, adjustment).await
     }
 
     pub async fn entries(&self, number: usize) -> Vec<Entry> {
@@ -111,6 +102,24 @@ impl Market {
         let found = SqliteBooks::verify(&path).await.expect("can be checked");
         assert!(found.is_sound(), "{:?}", found.findings);
     }
+}
+
+/// Takes an adjustment through the bytes of a log record, and posts what comes out.
+pub async fn post_from_log(
+    books: &SqliteBooks,
+    names: &Names,
+    adjustment: &Adjustment,
+) -> Adjusted {
+    let mut payload = Vec::new();
+    adjustment.encode(&mut payload);
+    let mut bytes = Vec::new();
+    let record = adjustment_record(adjustment, &payload, NOW);
+    record.encode(&mut bytes);
+    stamp(&mut bytes, Default::default()).expect("a record");
+    let (read, _) = Record::decode(&bytes).expect("reads back");
+    let read = Adjustment::decode(read.payload).expect("is sound").expect("is known");
+    assert_eq!(read, *adjustment);
+    post_adjustment(books, names, &read, NOW).await.expect("is posted")
 }
 
 /// Reads the rollup, and recounts what it says from the list of clicks.

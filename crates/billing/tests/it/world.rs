@@ -263,7 +263,7 @@ impl World {
     }
 
     /// The highest budget at any moment of the hour at which one begins to be in force.
-    fn naive_budget(&self, contract: usize, hour: Timestamp) -> Option<Micros> {
+    pub fn naive_budget(&self, contract: usize, hour: Timestamp) -> Option<Micros> {
         let terms = &self.contracts[contract].terms;
         let at = |time: Timestamp| {
             let begun = terms.iter().rev().find(|terms| terms.from <= time);
@@ -421,7 +421,7 @@ impl Owed {
         owed.without_zeros()
     }
 
-    fn without_zeros(mut self) -> Self {
+    pub fn without_zeros(mut self) -> Self {
         self.by_ad.retain(|_, line| *line != (0, 0));
         self.by_campaign.retain(|_, owed| *owed != 0);
         self
