@@ -189,6 +189,8 @@ fn billed(log: &Path) {
     assert_eq!(ok(&client.post(&close, &json!({})))["state"], "closed");
     run.judged("before");
     explains(&run);
+    // The server has closed a connection that was idle for as long as the judge took.
+    let mut client = run.client();
     assert_eq!(ok(&client.post(&close, &json!({})))["state"], "closed", "closing again is no harm");
 
     ok(&send(&mut client, &run.dir.path().join("late.ndjson")).expect("the server answers"));
@@ -196,6 +198,7 @@ fn billed(log: &Path) {
     let adjusted = ok(&client.post(&adjust, &json!({})));
     assert!(adjusted["adjustments"].as_u64() > Some(0), "{adjusted}");
     run.judged("after");
+    let mut client = run.client();
     assert_eq!(
         ok(&client.post(&adjust, &json!({})))["adjustments"],
         0,
