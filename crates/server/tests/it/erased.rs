@@ -295,6 +295,11 @@ async fn p_click(house: &House, user: &str, consent: Value) -> f64 {
     answer["predictions"][0]["p_click"].as_f64().expect("a probability")
 }
 
+/// Counters of ads fade from one question to the next, by far less than a user's are worth.
+fn is_about(one: f64, other: f64) -> bool {
+    (one / other - 1.0).abs() < 0.01
+}
+
 async fn has_features(house: &House, user: &str) -> bool {
     house.settle().await;
     let app = house.app();
@@ -318,7 +323,8 @@ async fn nothing_is_computed_of_who_was_erased() {
     assert!(known > 1.2 * refused && has_features(&house, "fan").await, "{known} {refused}");
     ok(&house, "DELETE", "/v1/users/fan").await;
     assert!(!has_features(&house, "fan").await, "they are gone at once");
-    assert_eq!(p_click(&house, "fan", Value::Null).await, refused, "as if nobody had asked");
+    let unknown = p_click(&house, "fan", Value::Null).await;
+    assert!(is_about(unknown, refused), "as if nobody had asked: {unknown} {refused}");
 
     click(&house, &late_of_fan).await;
     click(&house, &shown(&house, "fan").await).await;
@@ -327,7 +333,9 @@ async fn nothing_is_computed_of_who_was_erased() {
     assert!(!has_features(&house, "fan").await, "none are built again");
     house.restart().await;
     assert!(!has_features(&house, "fan").await, "neither by a restart");
-    assert_eq!(p_click(&house, "fan", Value::Null).await, p_click(&house, "x", json!(0)).await);
+    let (unknown, refused) =
+        (p_click(&house, "fan", Value::Null).await, p_click(&house, "x", json!(0)).await);
+    assert!(is_about(unknown, refused), "{unknown} {refused}");
     click(&house, &late).await;
     assert!(has_features(&house, "other-39").await, "others go on");
     let of_fan = ok(&house, "GET", "/v1/users/fan/data").await;
