@@ -321,6 +321,14 @@ pub async fn log_starts(
     Ok(starts)
 }
 
+/// How many persons were erased from a folder that no server has open.
+pub async fn erased_persons(config: &Config, dir: &DataDir) -> Result<usize> {
+    let (books, _) = open_books(config, dir).await?;
+    let erased = books.tombstones(None).await.context("books")?.len();
+    books.close().await;
+    Ok(erased)
+}
+
 /// What keeps the log from taking records; empty where nothing does.
 fn log_health(log: &DiskLog) -> Vec<String> {
     let lanes = log.health().into_iter().enumerate();

@@ -45,6 +45,13 @@ async fn rebuild(config: Config, dir: &DataDir) -> Result<ExitCode> {
              cannot be counted again; nothing was removed"
         );
     }
+    let erased = engines::erased_persons(&config, dir).await?;
+    if erased > 0 {
+        bail!(
+            "{erased} persons were erased, whose records the log still has: counting it again would \
+             bring them back into the lake; nothing was removed"
+        );
+    }
     for path in derived(&config, dir)? {
         remove(&path)?;
     }
