@@ -13,7 +13,8 @@ use reckon_pipeline::Reached;
 use reckon_server::app::App;
 use reckon_server::clock::Clock;
 use reckon_server::config::Config;
-use reckon_server::engines::{self, DataDir, System};
+use reckon_server::data_dir::DataDir;
+use reckon_server::engines::{self, System};
 use reckon_server::http;
 use serde_json::{Value, json};
 
@@ -91,6 +92,14 @@ impl House {
         let system = start(&self.settings, &self.dir, &self.disk, &self.clock).await;
         self.router = http::router(Arc::clone(&system.app));
         self.system = Some(system);
+    }
+
+    /// Stops with manners for good; what is left is the folder.
+    pub async fn stop(self) -> TempDir {
+        let House { system, router, dir, .. } = self;
+        drop(router);
+        system.expect("it runs").stop().await.expect("it stops");
+        dir
     }
 
     /// With one route more: a GET that does this.
