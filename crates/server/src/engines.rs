@@ -130,14 +130,16 @@ pub async fn start(
         config,
     });
     crate::beat::tell_rules(&app).await.context("rules")?;
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(drain(Arc::clone(&app))),
         tokio::spawn(tidy(Arc::clone(&app))),
         tokio::spawn(crate::beat::run(Arc::clone(&app))),
-        tokio::spawn(crate::audit::hourly::run(Arc::clone(&app))),
         tokio::spawn(crate::retention::run(Arc::clone(&app))),
         tokio::spawn(crate::erasure::run(Arc::clone(&app))),
     ];
+    if app.config.audit.hourly {
+        tasks.push(tokio::spawn(crate::audit::hourly::run(Arc::clone(&app))));
+    }
     Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
 

@@ -173,7 +173,7 @@ async fn checkpoint(house: &House) {
 /// What became final while nobody looked is recounted by the server that starts next.
 #[tokio::test(flavor = "multi_thread")]
 async fn hours_that_became_final_in_the_meantime_are_recounted() {
-    let mut house = House::new().await;
+    let mut house = House::with(&[("AUDIT__HOURLY", "true")], Arc::new(RealDisk)).await;
     house.register(&["ad-0"]).await;
     let hour = house.clock.now().plus(-Timestamp::HOUR).floor(Timestamp::HOUR);
     send(&house, &events("early", hour, 50)).await;
