@@ -213,7 +213,7 @@ pub fn entity_key(prefix: &str, entity: &Entity) -> String {
         TenantId(tenant) => format!("t{tenant}:"),
     };
     match entity.kind {
-        EntityKind::Tenant => format!("{prefix}{tenant}tenant:features:{}", entity.tenant.0),
+        EntityKind::Tenant => format!("{prefix}{tenant}tenant:features:{:016x}", entity.key),
         EntityKind::User => format!("{prefix}{tenant}user:features:{:032x}", entity.key),
         EntityKind::Ad => format!("{prefix}{tenant}ad:features:{:016x}", entity.key),
         EntityKind::Campaign => format!("{prefix}{tenant}campaign:features:{:016x}", entity.key),
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(key(1, EntityKind::Ad), "ad:features:00000000000000ff");
         assert_eq!(key(7, EntityKind::Ad), "t7:ad:features:00000000000000ff");
         assert_eq!(key(7, EntityKind::Campaign), "t7:campaign:features:00000000000000ff");
-        assert_eq!(key(1, EntityKind::Tenant), "tenant:features:1");
+        assert_eq!(key(1, EntityKind::Tenant), "tenant:features:00000000000000ff");
     }
 
     #[test]

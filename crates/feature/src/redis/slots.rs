@@ -103,7 +103,7 @@ mod tests {
         // From the cluster specification, and from `CLUSTER KEYSLOT`.
         assert_eq!(slot_of("123456789"), 0x31c3);
         assert_eq!(slot_of("foo"), 12_182);
-        assert_eq!(slot_of("user:features:00000000000000000000000000000007"), 8_129);
+        assert_eq!(slot_of("user:features:00000000000000000000000000000007"), 1_960);
     }
 
     #[test]
