@@ -6,6 +6,8 @@
 
 use reckon_event::Timestamp;
 
+use crate::{EntityKind, Step};
+
 /// After so long an event weighs half in the fast counters, in microseconds.
 pub const HALF_LIFE_FAST: i64 = Timestamp::HOUR;
 /// After so long an event weighs half in the slow counters, in microseconds.
@@ -101,6 +103,17 @@ impl Counters {
         self.fast.clicks += 1.0;
         self.slow.clicks += 1.0;
         self.clicked = self.clicked.max(at);
+    }
+
+    /// Takes in what happened to an entity of a kind; of one person, only so much a minute.
+    pub fn take(&mut self, kind: EntityKind, step: Step, at: Timestamp) {
+        if kind == EntityKind::User && !self.admit(at) {
+            return;
+        }
+        match step {
+            Step::Impression => self.impression(at),
+            Step::Click => self.click(at),
+        }
     }
 
     /// Both rates against a prior, as log odds ratios.

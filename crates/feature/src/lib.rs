@@ -10,12 +10,16 @@
 mod counters;
 mod hash;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod store;
 mod subscriber;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use counters::{Counters, EVENTS_A_MINUTE_MAX, HALF_LIFE_FAST, HALF_LIFE_SLOW, Rate, Smoothed};
 pub use hash::{Input, Number};
 pub use memory::Memory;

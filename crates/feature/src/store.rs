@@ -68,7 +68,8 @@ pub struct Update {
 pub struct Marks {
     /// The last epoch that reads see; 0 before the first.
     pub applied: u64,
-    /// The last epoch that would survive a crash now; `None` where nothing has ever been kept.
+    /// The last epoch that would survive a crash now, as far as the engine can keep anything; `None`
+    /// where nothing has ever been kept, or all was lost.
     pub persisted: Option<u64>,
 }
 
@@ -108,12 +109,18 @@ pub enum Error {
 
 /// Online features. Every engine keeps these promises, and `conformance.rs` proves it:
 ///
-/// - a read is a batch, and all of it is of one cut;
+/// - a read is a batch, and all of it is of one cut, however many machines it comes from;
 /// - an epoch is seen whole or not at all; the same epoch twice counts once; none is left out;
+/// - an epoch that could not be applied is handed over again, and is then as if it came once;
 /// - a lower generation than one seen before is fenced;
-/// - what is not there is not an error;
-/// - after a crash it is as it was at [`Marks::persisted`], which never exceeds what was applied;
-/// - what was forgotten is not read any more, and after the next persist nothing durable has it.
+/// - what is not there is not an error; who has had no event for long may be let go, and begins anew;
+/// - after a crash it is as it was at [`Marks::persisted`] or at a later epoch that was applied, and
+///   [`FeatureStore::marks`] says at which: what comes again up to there changes nothing;
+/// - what was forgotten is not read any more, and after the next persist no store that is opened again
+///   has it.
+///
+/// A store is a cache. One that has lost more than its engine can keep begins anew, as if it had never
+/// been fed, rather than answer from what is left; engines say what they can keep.
 #[async_trait]
 pub trait FeatureStore: Send + Sync {
     /// Reads counters, one for each of `entities`, all at one cut.

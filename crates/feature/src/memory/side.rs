@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Counters, Entity, EntityKind, Read, Step, Update};
+use crate::{Counters, Entity, EntityKind, Read, Update};
 
 /// Counters by entity.
 pub type Map = HashMap<Entity, Counters, foldhash::fast::RandomState>;
@@ -28,13 +28,7 @@ impl Side {
     pub fn apply(&mut self, update: &Update, entities_max: usize) {
         for &(entity, step, at) in &update.steps {
             let counters = self.counters.entry(entity).or_insert_with(|| Counters::new(at));
-            if entity.kind == EntityKind::User && !counters.admit(at) {
-                continue;
-            }
-            match step {
-                Step::Impression => counters.impression(at),
-                Step::Click => counters.click(at),
-            }
+            counters.take(entity.kind, step, at);
         }
         self.move_cut(update);
         if self.counters.len() > entities_max {
