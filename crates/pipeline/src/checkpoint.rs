@@ -167,6 +167,12 @@ impl Checkpoints {
     }
 }
 
+/// The epoch of a folder's newest checkpoint; 0 where there is none. For stores elsewhere that have to
+/// know, before they are opened, what must not be missing in them.
+pub fn newest_checkpoint(disk: &dyn Disk, dir: &Path) -> Result<u64, Error> {
+    Ok(list(disk, dir)?.last().copied().unwrap_or(0))
+}
+
 /// The numbers of a folder's checkpoints, ascending.
 pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Error> {
     let paths =

@@ -32,6 +32,7 @@ mod progress;
 mod recount;
 mod verify;
 
+pub use checkpoint::newest_checkpoint;
 pub use driver::Running;
 pub use error::Error;
 pub use judgement::Unjudged;

@@ -276,8 +276,33 @@ fn open_features(
             }
             Ok(Arc::new(store))
         }
-        FeatureEngine::Redis => bail!("feature.engine: redis is not in this build"),
+        FeatureEngine::Redis => open_redis(config, dir, &*disk).context("features: redis"),
     }
+}
+
+/// Where counting has not begun in this folder, whatever the cluster has is of another life.
+fn open_redis(config: &Config, dir: &DataDir, disk: &dyn Disk) -> Result<Arc<dyn FeatureStore>> {
+    let told = &config.feature.redis;
+    let has_begun = dir.count().is_dir();
+    let checkpoint =
+        if has_begun { reckon_pipeline::newest_checkpoint(disk, &dir.count())? } else { 0 };
+    let options = reckon_feature::redis::Options {
+        prefix: told.prefix.clone(),
+        seconds_to_live: told.seconds_to_live,
+        replicas: told.replicas,
+        read_deadline: Duration::from_millis(told.read_ms_max),
+        write_deadline: Duration::from_millis(told.write_ms_max),
+        checkpoint,
+        ..reckon_feature::redis::Options::new(&told.nodes.0)
+    };
+    let (store, lost) = reckon_feature::Redis::open(options)?;
+    if let Some(lost) = lost {
+        eprintln!("features: redis: {lost}: counters begin anew");
+    }
+    if !has_begun {
+        store.begin_anew()?;
+    }
+    Ok(Arc::new(store))
 }
 
 fn open_learner(

@@ -6,13 +6,17 @@
 
 #![expect(missing_docs, reason = "each key is told once, in config/default.toml")]
 
+mod engines;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-const DEFAULTS: &str = include_str!("../../../config/default.toml");
+pub use engines::{Redis, Secret};
+
+const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 const ENVIRONMENT_PREFIX: &str = "RECKON__";
 
 /// The whole configuration; one field a section of `config/default.toml`, where each key is told.
@@ -120,6 +124,7 @@ pub enum FeatureEngine {
 pub struct Feature {
     pub engine: FeatureEngine,
     pub entities_max: usize,
+    pub redis: Redis,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -279,10 +284,14 @@ impl Config {
             ("log.engine", "kafka", self.log.engine == LogEngine::Kafka),
             ("counter.engine", "flink", self.counter.engine == CounterEngine::Flink),
             ("rollup.engine", "clickhouse", self.rollup.engine == RollupEngine::Clickhouse),
-            ("feature.engine", "redis", self.feature.engine == FeatureEngine::Redis),
             ("books.url", "postgres", self.books.url.starts_with("postgres:")),
             ("lake.url", "s3", self.lake.url.starts_with("s3:")),
         ];
+        if self.feature.engine == FeatureEngine::Redis && self.feature.redis.nodes.0.is_empty() {
+            bail!(
+                "feature.redis.nodes is empty: name some nodes of the cluster, as host:port,host:port"
+            );
+        }
         match engines.into_iter().find(|&(.., chosen)| chosen) {
             Some((key, engine, _)) => {
                 bail!("{key}: the engine \"{engine}\" is not in this build; use the default")
@@ -312,20 +321,21 @@ fn lay_over(base: &mut Table, over: Table, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Sets one key from `SECTION__KEY`. The text is taken as the type that the default has.
+/// Sets one key from `SECTION__KEY`, or from `SECTION__ENGINE__KEY`. The text is taken as the type that
+/// the default has.
 fn set(table: &mut Table, key: &str, text: &str) -> Result<()> {
-    let key = key.to_lowercase();
-    let Some((section, name)) = key.split_once("__") else {
+    let key = key.to_lowercase().replace("__", ".");
+    let Some((sections, name)) = key.rsplit_once('.') else {
         bail!("write RECKON__SECTION__KEY");
     };
-    let slot = table
-        .get_mut(section)
-        .and_then(Value::as_table_mut)
+    let section = sections
+        .split('.')
+        .try_fold(table, |table, section| table.get_mut(section).and_then(Value::as_table_mut));
+    let slot = section
         .and_then(|section| section.get_mut(name))
-        .with_context(|| {
-            format!("unknown key {section}.{name}; every key stands in config/default.toml")
-        })?;
+        .with_context(|| format!("unknown key {key}; every key stands in config/default.toml"))?;
     *slot = match slot {
+        Value::Table(_) => bail!("{key} is a section: write RECKON__SECTION__KEY"),
         Value::Integer(_) => {
             Value::Integer(text.parse().with_context(|| format!("{text:?} is not a whole number"))?)
         }
@@ -380,5 +390,19 @@ mod tests {
         refused("RECKON__LOG__LANES", "0", "log.lanes = 0");
         refused("RECKON__LOG__ENGINE", "pulsar", "pulsar");
         refused("RECKON__LOG__ENGINE", "kafka", "not in this build");
+        refused("RECKON__FEATURE__ENGINE", "redis", "feature.redis.nodes");
+        refused("RECKON__FEATURE__REDIS", "x", "is a section");
+        refused("RECKON__FEATURE__REDIS__NODE", "x", "feature.redis.node;");
+        refused("RECKON__FEATURE__REDIS__REPLICAS", "x", "not a whole number");
+    }
+
+    #[test]
+    fn what_engines_are_told_is_not_printed() {
+        let nodes = "redis://user:pa55word@one.example:6379";
+        let pairs =
+            [("RECKON__FEATURE__ENGINE", "redis"), ("RECKON__FEATURE__REDIS__NODES", nodes)];
+        let config = load(&pairs).expect("known keys");
+        assert_eq!(config.feature.redis.nodes.0, nodes);
+        assert!(!format!("{config:?}").contains("pa55word"));
     }
 }
