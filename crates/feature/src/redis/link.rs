@@ -336,9 +336,9 @@ fn client(options: &Options) -> Result<ClusterClient, RedisError> {
         .min_retry_wait(10)
         .max_retry_wait(100)
         .connection_timeout(options.connect_deadline)
-        // A pipeline waits for replicas at most so long, and for its turn behind another one.
+        // A pipeline waits for replicas at most so long, and for its turn behind another one. The
+        // client holds its own retries to the same time: some of them it would never make.
         .response_timeout(options.connect_deadline + options.replica_wait)
-        .overall_response_timeout(None)
         .build()
 }
 
