@@ -1,16 +1,20 @@
 //! The way to the cluster: batches of commands, one pipeline a node, in parallel.
 //!
-//! Commands of many slots go out grouped by the node that serves them. Where a slot has moved, the
-//! commands of its group go out again one by one, each with the client's own way of following
-//! redirects; where a node is gone, grouped again by what the cluster says by then; until all are
-//! answered or the caller's deadline cuts it off. So every command must be one that may come twice:
-//! reads are, deletions are, and the scripts know what they have done.
+//! Commands of many slots go out grouped by the node that serves them, and whatever was not answered
+//! goes out again, by what the cluster says by then, until the caller's deadline cuts it off. So every
+//! command must be one that may come twice: reads are, deletions are, and the scripts know what they
+//! have done.
+//!
+//! The client is told to retry nothing: it would send a whole pipeline after the one command whose
+//! slot has moved, and ask for the slots anew at each of a thousand. A slot that is just being moved
+//! is found by making the pipelines smaller; its commands follow the cluster's redirection alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::Either;
 use futures::stream::{self, StreamExt};
 use parking_lot::RwLock;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
@@ -29,8 +33,10 @@ const IN_FLIGHT_MAX: usize = 32;
 const ATTEMPTS_MAX: usize = 128;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
-/// How often the client follows redirects by itself.
-const REDIRECTS_MAX: u32 = 4;
+/// So often it goes on without a pause, where it is clear what to do next.
+const AT_ONCE_MAX: usize = 8;
+/// How often the cluster is asked who serves what, of a node at random each time.
+const LOOKS_MAX: usize = 8;
 
 /// A script, and the hash it is called by.
 pub struct Script {
@@ -127,36 +133,48 @@ pub enum Fault {
 }
 
 /// The answer to one command of a batch.
-type Answer = (usize, Result<Value, RedisError>);
+struct Answer {
+    at: usize,
+    /// It was the only one of its pipeline: an error is its own.
+    is_alone: bool,
+    result: Result<Value, RedisError>,
+}
 
 /// What becomes of a command's answer.
 enum Next {
     Done(Value),
-    /// Again, as it is.
-    Again(RedisError),
-    /// Again, with the script's code.
-    WithCode(RedisError),
+    Again(Trouble, RedisError),
     Never(RedisError),
 }
 
-fn next(answer: Result<Value, RedisError>) -> Next {
-    let error = match answer {
+/// Why a command goes out again; of a batch the last that applies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// The node does not know the script.
+    Script,
+    /// Another node has the slot, or will have.
+    Elsewhere,
+    /// The node does not answer, or cannot now.
+    Away,
+}
+
+fn next(result: Result<Value, RedisError>) -> Next {
+    let error = match result {
         Ok(Value::ServerError(error)) => RedisError::from(error),
         Ok(value) => return Next::Done(value),
         Err(error) => error,
     };
     if error.kind() == ServerErrorKind::NoScript.into() {
-        return Next::WithCode(error);
+        return Next::Again(Trouble::Script, error);
     }
     match error.retry_method() {
+        RetryMethod::MovedRedirect | RetryMethod::AskRedirect => {
+            Next::Again(Trouble::Elsewhere, error)
+        }
         // A connection that is lost while it waits tells so in words only.
         RetryMethod::NoRetry if !error.is_io_error() => Next::Never(error),
-        _ => Next::Again(error),
+        _ => Next::Again(Trouble::Away, error),
     }
-}
-
-fn is_redirect(error: &RedisError) -> bool {
-    matches!(error.retry_method(), RetryMethod::MovedRedirect | RetryMethod::AskRedirect)
 }
 
 /// A connection to every node.
@@ -196,14 +214,27 @@ impl Link {
 
     /// Asks who serves what.
     pub async fn look(&self) -> Result<Arc<Slots>, Fault> {
+        let mut last = None;
+        for _ in 0..LOOKS_MAX {
+            match self.look_once().await {
+                Ok(answer) => return self.see(&answer),
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
+        Err(self.fault(last.expect("every attempt has failed")))
+    }
+
+    async fn look_once(&self) -> Result<Value, RedisError> {
         let mut query = redis::cmd("CLUSTER");
         query.arg("SLOTS");
         let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-        let answer = self.connection.clone().route_command(query, route).await;
-        let answer = answer.map_err(|error| self.fault(error))?;
-        let Some(slots) = Slots::parse(&answer) else {
-            return Err(self.foreign(format!("CLUSTER SLOTS answers {answer:?}")));
-        };
+        self.connection.clone().route_command(query, route).await?.extract_error()
+    }
+
+    fn see(&self, answer: &Value) -> Result<Arc<Slots>, Fault> {
+        let slots = Slots::parse(answer);
+        let slots = slots.ok_or_else(|| self.foreign(format!("CLUSTER SLOTS: {answer:?}")))?;
         let slots = Arc::new(slots);
         *self.slots.write() = Arc::clone(&slots);
         Ok(slots)
@@ -214,18 +245,18 @@ impl Link {
         let mut batch = Batch::new(commands);
         let mut pause = PAUSE_MIN;
         for attempt in 0..ATTEMPTS_MAX {
-            let answers = match batch.is_redirected && attempt % 2 == 1 {
-                false => self.by_node(&batch).await,
-                true => self.one_by_one(&batch).await,
-            };
-            batch.take(answers).map_err(|error| self.fault(error))?;
-            if batch.waiting.is_empty() {
-                return Ok(batch.values);
+            let answers = self.send_once(&batch).await;
+            let trouble = batch.take(answers).map_err(|error| self.fault(error))?;
+            match trouble {
+                None => return Ok(batch.values),
+                Some(Trouble::Script | Trouble::Elsewhere) if attempt < AT_ONCE_MAX => {}
+                Some(_) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(PAUSE_MAX);
+                }
             }
             self.retries.fetch_add(1, Ordering::Relaxed);
-            if attempt > 0 {
-                tokio::time::sleep(pause).await;
-                pause = (2 * pause).min(PAUSE_MAX);
+            if trouble > Some(Trouble::Script) {
                 // Where nobody answers now, somebody may at the next attempt.
                 let _told_again_by_the_commands = self.look().await;
             }
@@ -233,15 +264,19 @@ impl Link {
         Err(self.fault(batch.last.expect("what still waits has failed")))
     }
 
-    /// One pipeline to each node.
-    async fn by_node(&self, batch: &Batch<'_>) -> Vec<Answer> {
+    /// Everything that waits for an answer, once.
+    async fn send_once(&self, batch: &Batch<'_>) -> Vec<Answer> {
         let slots = Arc::clone(&self.slots.read());
         let mut groups: HashMap<Option<u16>, Vec<usize>> = HashMap::new();
+        let mut sent = Vec::new();
         for &at in &batch.waiting {
-            groups.entry(slots.owner(batch.commands[at].slot)).or_default().push(at);
+            match batch.asked[at].as_deref().and_then(|address| slots.node(address)) {
+                Some(node) => sent.push(Either::Left(self.one_asking(batch, at, node))),
+                None => groups.entry(slots.owner(batch.commands[at].slot)).or_default().push(at),
+            }
         }
-        let pipelines = groups.values().flat_map(|group| group.chunks(PIPELINE_MAX));
-        let sent: Vec<_> = pipelines.map(|group| self.one_pipeline(batch, group)).collect();
+        let groups = groups.values().flat_map(|group| group.chunks(batch.pipeline_max));
+        sent.extend(groups.map(|group| Either::Right(self.one_pipeline(batch, group))));
         let answers: Vec<_> = stream::iter(sent).buffer_unordered(IN_FLIGHT_MAX).collect().await;
         answers.into_iter().flatten().collect()
     }
@@ -253,22 +288,26 @@ impl Link {
         }
         let slot = batch.commands[group[0]].slot;
         let mut connection = self.connection.clone();
-        match connection.route_pipeline(pipeline, 0, group.len(), to(slot)).await {
-            Ok(values) => group.iter().copied().zip(values.into_iter().map(Ok)).collect(),
-            Err(error) => group.iter().map(|&at| (at, Err(error.clone()))).collect(),
+        let answer = connection.route_pipeline(pipeline, 0, group.len(), to(slot)).await;
+        let is_alone = group.len() == 1;
+        let answers = |result| group.iter().zip(result);
+        match answer {
+            Ok(values) => answers(values.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(error) => answers(vec![Err(error); group.len()]),
         }
+        .map(|(&at, result)| Answer { at, is_alone, result })
+        .collect()
     }
 
-    /// Each command for itself.
-    async fn one_by_one(&self, batch: &Batch<'_>) -> Vec<Answer> {
-        let sent: Vec<_> = batch.waiting.iter().map(|&at| self.one(batch, at)).collect();
-        stream::iter(sent).buffer_unordered(IN_FLIGHT_MAX).collect().await
-    }
-
-    async fn one(&self, batch: &Batch<'_>, at: usize) -> Answer {
-        let route = RoutingInfo::SingleNode(to(batch.commands[at].slot));
-        let mut connection = self.connection.clone();
-        (at, connection.route_command(batch.command(at), route).await)
+    /// A command to the node that its slot is being moved to.
+    async fn one_asking(&self, batch: &Batch<'_>, at: usize, node: (String, u16)) -> Vec<Answer> {
+        let mut pipeline = redis::Pipeline::with_capacity(2);
+        pipeline.add_command(redis::cmd("ASKING")).add_command(batch.command(at));
+        let (host, port) = node;
+        let to = SingleNodeRoutingInfo::ByAddress { host, port };
+        let answer = self.connection.clone().route_pipeline(pipeline, 0, 2, to).await;
+        let result = answer.map(|mut values| values.pop().unwrap_or_default());
+        vec![Answer { at, is_alone: true, result }]
     }
 
     /// Sends something to each master, and waits until its replicas have whatever it had by then, or
@@ -332,13 +371,10 @@ fn client(options: &Options) -> Result<ClusterClient, RedisError> {
         false => format!("redis://{node}"),
     });
     ClusterClientBuilder::new(urls)
-        .retries(REDIRECTS_MAX)
-        .min_retry_wait(10)
-        .max_retry_wait(100)
+        .retries(0)
         .connection_timeout(options.connect_deadline)
         // A pipeline waits for replicas at most so long, and for its turn behind another one.
         .response_timeout(options.connect_deadline + options.replica_wait)
-        .overall_response_timeout(None)
         .build()
 }
 
@@ -351,10 +387,13 @@ fn to(slot: u16) -> SingleNodeRoutingInfo {
 struct Batch<'a> {
     commands: &'a [Command],
     values: Vec<Value>,
+    /// Those without an answer.
     waiting: Vec<usize>,
+    /// Those that go out with their script's code.
     with_code: Vec<bool>,
-    /// Somebody was sent to another node.
-    is_redirected: bool,
+    /// The nodes that commands were told to ask.
+    asked: Vec<Option<String>>,
+    pipeline_max: usize,
     last: Option<RedisError>,
 }
 
@@ -365,7 +404,8 @@ impl<'a> Batch<'a> {
             values: vec![Value::Nil; commands.len()],
             waiting: (0..commands.len()).collect(),
             with_code: vec![false; commands.len()],
-            is_redirected: false,
+            asked: vec![None; commands.len()],
+            pipeline_max: PIPELINE_MAX,
             last: None,
         }
     }
@@ -378,28 +418,82 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Takes answers in; an error is one that another attempt would not change.
-    fn take(&mut self, answers: Vec<Answer>) -> Result<(), RedisError> {
+    /// Takes answers in; tells what is in the way of the rest. An error is one that another attempt
+    /// would not change.
+    fn take(&mut self, answers: Vec<Answer>) -> Result<Option<Trouble>, RedisError> {
         self.waiting.clear();
-        self.is_redirected = false;
-        for (at, answer) in answers {
-            match next(answer) {
-                Next::Done(value) => {
-                    self.values[at] = value;
-                    continue;
-                }
-                Next::Again(error) => {
-                    self.is_redirected |= is_redirect(&error);
-                    self.last = Some(error);
-                }
-                Next::WithCode(error) => {
-                    self.with_code[at] = true;
-                    self.last = Some(error);
-                }
+        let (mut trouble, mut is_hidden) = (None, false);
+        for Answer { at, is_alone, result } in answers {
+            self.asked[at] = None;
+            match next(result) {
+                Next::Done(value) => self.values[at] = value,
                 Next::Never(error) => return Err(error),
+                Next::Again(why, error) => {
+                    self.with_code[at] |= why == Trouble::Script;
+                    if error.kind() == ServerErrorKind::Ask.into() {
+                        is_hidden |= !is_alone;
+                        let node = error.redirect_node().filter(|_| is_alone);
+                        self.asked[at] = node.map(|(address, _)| address.to_owned());
+                    }
+                    trouble = trouble.max(Some(why));
+                    self.waiting.push(at);
+                    self.last = Some(error);
+                }
             }
-            self.waiting.push(at);
         }
-        Ok(())
+        if is_hidden {
+            self.pipeline_max = (self.pipeline_max / 8).max(1);
+        }
+        Ok(trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commands(count: usize) -> Vec<Command> {
+        let script = Arc::new(Script::new("return 1"));
+        (0..count).map(|_| Command::script(7, script.call("key"), &script)).collect()
+    }
+
+    fn answer(at: usize, is_alone: bool, line: &str) -> Answer {
+        let value = redis::parse_redis_value(format!("{line}\r\n").as_bytes()).expect("a reply");
+        Answer { at, is_alone, result: Ok(value) }
+    }
+
+    #[test]
+    fn what_was_not_answered_goes_out_again() {
+        let commands = commands(3);
+        let mut batch = Batch::new(&commands);
+        let answers = ["+done", "-NOSCRIPT no", "-CLUSTERDOWN down"];
+        let answers = answers.iter().enumerate().map(|(at, line)| answer(at, false, line));
+        let trouble = batch.take(answers.collect()).expect("it may go on");
+        assert!(trouble == Some(Trouble::Away) && batch.waiting == [1, 2]);
+        let names =
+            [1, 2].map(|at| batch.command(at).args_iter().next().map(|name| format!("{name:?}")));
+        assert_ne!(names[0], names[1], "one with its code, one by its hash");
+        let done = vec![answer(1, false, "+done"), answer(2, false, "+done")];
+        assert!(batch.take(done).expect("done").is_none() && batch.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_slot_that_is_being_moved_is_found_and_followed() {
+        let commands = commands(2);
+        let mut batch = Batch::new(&commands);
+        let ask = |is_alone| vec![answer(0, is_alone, "-ASK 7 host:7001")];
+        batch.take(ask(false)).expect("it may go on");
+        assert_eq!((batch.pipeline_max, batch.asked[0].as_deref()), (PIPELINE_MAX / 8, None));
+        batch.take(ask(true)).expect("it may go on");
+        assert_eq!(batch.asked[0].as_deref(), Some("host:7001"), "its own error");
+        batch.take(vec![answer(0, true, "-MOVED 7 host:7001")]).expect("it may go on");
+        assert_eq!(batch.asked[0], None, "the cluster knows by now");
+    }
+
+    #[test]
+    fn an_error_that_stays_is_told_at_once() {
+        let commands = commands(1);
+        let wrong = Batch::new(&commands).take(vec![answer(0, true, "-WRONGTYPE no hash")]);
+        assert!(wrong.err().expect("told").to_string().contains("WRONGTYPE"));
     }
 }

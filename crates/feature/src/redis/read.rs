@@ -17,8 +17,8 @@ use super::slots::slot_of;
 use super::{Error, Shared};
 use crate::{Counters, Entity, Read};
 
-/// A read that two epochs overtake so many times in a row is given up.
-const ATTEMPTS_MAX: usize = 16;
+/// A read that two epochs overtake so many times in a row is given up, if its deadline has not passed.
+const ATTEMPTS_MAX: usize = 256;
 
 /// Reads counters, one for each of `entities`, all at one cut.
 pub async fn read(shared: &Shared, entities: &[Entity]) -> Result<Read, Error> {

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 use redis::Value;
 
+use super::mark::text;
+
 /// How many slots a cluster has.
 pub const SLOT_COUNT: u16 = 16_384;
 
@@ -46,6 +48,8 @@ pub struct Master {
     pub slot: u16,
     /// How many replicas of it can be reached.
     pub replicas: usize,
+    /// Where it is, as the cluster's redirections say it.
+    pub address: (String, u16),
 }
 
 /// Who serves which slot.
@@ -68,8 +72,9 @@ impl Slots {
                 return None;
             };
             let (from, to) = (u16::try_from(*from).ok()?, u16::try_from(*to).ok()?);
-            let owner = *known.entry(node_id(master)?).or_insert_with(|| {
-                slots.masters.push(Master { slot: from, replicas: replicas.len() });
+            let (id, address) = node(master)?;
+            let owner = *known.entry(id).or_insert_with(|| {
+                slots.masters.push(Master { slot: from, replicas: replicas.len(), address });
                 u16::try_from(slots.masters.len() - 1).expect("fewer masters than slots")
             });
             slots.owners.get_mut(usize::from(from)..=usize::from(to))?.fill(Some(owner));
@@ -81,17 +86,24 @@ impl Slots {
     pub fn owner(&self, slot: u16) -> Option<u16> {
         self.owners.get(usize::from(slot)).copied().flatten()
     }
+
+    /// The master at `host:port`; `None` where none is known there.
+    pub fn node(&self, address: &str) -> Option<(String, u16)> {
+        let (host, port) = address.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        let mut addresses = self.masters.iter().map(|master| &master.address);
+        addresses.find(|known| (known.0.as_str(), known.1) == (host, port)).cloned()
+    }
 }
 
-/// `[host, port, id, ...]`
-fn node_id(node: &Value) -> Option<&[u8]> {
-    match node {
-        Value::Array(parts) => match parts.as_slice() {
-            [_, _, Value::BulkString(id), ..] => Some(id),
-            _ => None,
-        },
-        _ => None,
-    }
+/// `[host, port, id, ...]`; a host may be missing, and is then the one that was asked.
+fn node(node: &Value) -> Option<(&[u8], (String, u16))> {
+    let Value::Array(parts) = node else { return None };
+    let [host, Value::Int(port), Value::BulkString(id), ..] = parts.as_slice() else {
+        return None;
+    };
+    let host = text(host).unwrap_or_default().to_owned();
+    Some((id, (host, u16::try_from(*port).ok()?)))
 }
 
 #[cfg(test)]
@@ -115,7 +127,7 @@ mod tests {
 
     fn node(id: &str) -> Value {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        Value::Array(vec![text("10.0.0.1"), Value::Int(7_000), text(id)])
+        Value::Array(vec![text(&format!("host-{id}")), Value::Int(7_000), text(id)])
     }
 
     #[test]
@@ -130,8 +142,11 @@ mod tests {
             range(200, 299, &["a", "b"]),
         ]);
         let slots = Slots::parse(&answer).expect("the form of an answer");
-        let masters = [Master { slot: 0, replicas: 1 }, Master { slot: 100, replicas: 0 }];
-        assert_eq!(slots.masters, masters);
+        let address = |id: &str| (format!("host-{id}"), 7_000);
+        let master = |slot, replicas, id| Master { slot, replicas, address: address(id) };
+        assert_eq!(slots.masters, [master(0, 1, "a"), master(100, 0, "c")]);
+        assert_eq!(slots.node("host-c:7000"), Some(address("c")));
+        assert_eq!(slots.node("host-b:7000"), None, "a replica");
         assert_eq!(
             [0, 150, 250, 300].map(|slot| slots.owner(slot)),
             [Some(0), Some(1), Some(0), None]

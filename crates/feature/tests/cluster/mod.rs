@@ -81,15 +81,15 @@ impl Cluster {
         told.lines().find(serves).and_then(node).expect("every slot is served")
     }
 
-    /// Ends a node at once.
-    pub fn kill(&self, port: u16) {
+    /// Ends a node at once. It is started again when the answer is dropped.
+    pub fn kill(&self, port: u16) -> Dead<'_> {
         let pid = std::fs::read_to_string(self.dir.join(format!("{port}/pid"))).expect("it runs");
         let killed = Command::new("kill").args(["-KILL", pid.trim()]).status();
         assert!(killed.expect("kill is there").success(), "process {pid}");
+        Dead { cluster: self, port }
     }
 
-    /// Starts a node again.
-    pub fn revive(&self, port: u16) {
+    fn revive(&self, port: u16) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/engines/redis.sh");
         let revived = Command::new("bash")
             .arg(script)
@@ -129,6 +129,18 @@ impl Cluster {
                 && (replication.contains("master_link_status:up")
                     || replication.contains("state=online"))
         })
+    }
+}
+
+/// A node that has been ended: whatever becomes of the test, the next one finds it alive.
+pub struct Dead<'a> {
+    cluster: &'a Cluster,
+    port: u16,
+}
+
+impl Drop for Dead<'_> {
+    fn drop(&mut self) {
+        self.cluster.revive(self.port);
     }
 }
 
