@@ -8,6 +8,52 @@ pub enum LakeError {
     /// The store of the objects failed.
     #[error("the lake's store failed: {0}")]
     Store(#[from] object_store::Error),
+    /// A store behind a network failed, as often as it was asked.
+    #[error("the lake at {address} failed: {fix}: {source}")]
+    Remote {
+        /// Where it is.
+        address: String,
+        /// What may help.
+        fix: &'static str,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// A store behind a network did not answer in time. What was asked of it may be done all the same.
+    #[error(
+        "the lake at {address} did not answer within {deadline:?}: check that it can be reached"
+    )]
+    Deadline {
+        /// Where it is.
+        address: String,
+        /// How long was waited.
+        deadline: std::time::Duration,
+    },
+    /// A store that makes an object where there is one.
+    #[error(
+        "{address} made an object twice that was to be made once: its server does not know \
+         `If-None-Match: *`, and cannot hold a lake that only one may write; use one that does"
+    )]
+    Replaces {
+        /// Where it is.
+        address: String,
+    },
+    /// A store that keeps older versions of what is removed.
+    #[error(
+        "{address} keeps versions of removed objects, so that an erased person would stay there: \
+         suspend versioning, or have a lifecycle rule remove older versions and say so in the options"
+    )]
+    KeepsVersions {
+        /// Where it is.
+        address: String,
+    },
+    /// An option of a place that cannot be.
+    #[error("{name}: {what}")]
+    Setting {
+        /// Which.
+        name: String,
+        /// What is wrong with it, and what it must be.
+        what: String,
+    },
     /// A file or folder could not be synced or read.
     #[error("{path}: {source}")]
     Folder {
@@ -75,6 +121,15 @@ impl From<LakeError> for SubscriberError {
 }
 
 impl LakeError {
+    /// True where an object is not there.
+    pub(crate) const fn is_missing(&self) -> bool {
+        use object_store::Error::NotFound;
+        matches!(
+            self,
+            LakeError::Store(NotFound { .. }) | LakeError::Remote { source: NotFound { .. }, .. }
+        )
+    }
+
     pub(crate) fn parquet(path: &str) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
         move |source| LakeError::Parquet { path: path.to_owned(), source }
     }

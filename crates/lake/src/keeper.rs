@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Each arrow is durable before the next begins. A crash leaves files nobody names; the next opening
-//! removes them. A put whose answer was lost is found under its number and adopted: every manifest
-//! says who wrote it.
+//! removes them. A put whose answer was lost is found under its number and adopted: it has the
+//! checksum of a state that this opening has tried to make. The writer's number alone would not do:
+//! two servers that were pointed at one bucket by mistake may both be the first of their own.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -81,7 +82,18 @@ pub(crate) struct Keeper {
     /// Files that are written and wait for a manifest, and how far they reach.
     written: Vec<LakeFile>,
     progress: Progress,
+    /// Checksums of the states that were tried as the next one.
+    tried: HashSet<String>,
     doomed: Vec<Doomed>,
+}
+
+/// What an opening begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// What is in the lake.
+    Kept,
+    /// Nothing: all that was in it goes.
+    Empty,
 }
 
 impl Keeper {
@@ -89,10 +101,13 @@ impl Keeper {
     pub fn open(
         place: LakePlace,
         options: LakeOptions,
+        start: Start,
         shared: Arc<Shared>,
     ) -> Result<Self, LakeError> {
         let mut store = Store::new(place)?;
-        let manifest = claim(&mut store, options.writer)?;
+        store.refuse_replacing()?;
+        let manifest = claim(&mut store, options.writer, start)?;
+        store.refuse_versions()?;
         shared.note(&manifest);
         let keeper = Keeper {
             opened: manifest.number,
@@ -104,6 +119,7 @@ impl Keeper {
             file_count: 0,
             unwritten: VecDeque::new(),
             written: Vec::new(),
+            tried: HashSet::new(),
             doomed: Vec::new(),
         };
         keeper.remove_orphans()?;
@@ -111,9 +127,18 @@ impl Keeper {
     }
 
     fn remove_orphans(&self) -> Result<(), LakeError> {
-        let live: HashSet<&str> =
-            self.manifest.files.iter().map(|file| file.path.as_str()).collect();
+        let mut orphans = self.unnamed()?;
         let newest = Manifest::name(self.manifest.number);
+        orphans.retain(|path| *path != newest);
+        self.store.remove(&orphans)?;
+        self.store.remove_staged()
+    }
+
+    /// Files of rows that are not in the lake, and all manifests: whatever a lake may have made, and
+    /// nothing else that lies below its root.
+    fn unnamed(&self) -> Result<Vec<String>, LakeError> {
+        let named = self.manifest.files.iter().chain(&self.written);
+        let named: HashSet<&str> = named.map(|file| file.path.as_str()).collect();
         let listed = self.store.list()?;
         // Whoever opens the lake after this look writes names that were not there when it was listed.
         let highest = self.store.manifest_numbers()?.pop();
@@ -121,13 +146,17 @@ impl Keeper {
             let writer = self.store.latest()?.map_or(0, |manifest| manifest.writer);
             return Err(LakeError::Taken(writer));
         }
-        for path in listed {
-            let is_ours = path.ends_with(".parquet") || Manifest::number_of(&path).is_some();
-            if is_ours && path != newest && !live.contains(path.as_str()) {
-                self.store.remove(&path)?;
-            }
-        }
-        self.store.remove_staged()
+        let is_ours = |path: &str| part::is_name(path) || Manifest::number_of(path).is_some();
+        let unnamed = |path: &String| is_ours(path) && !named.contains(path.as_str());
+        Ok(listed.into_iter().filter(unnamed).collect())
+    }
+
+    /// Removes every file of rows that is not in the lake, however it came there: a put that was given
+    /// up may have arrived since.
+    pub fn remove_strays(&self) -> Result<(), LakeError> {
+        let mut strays = self.unnamed()?;
+        strays.retain(|path| part::is_name(path));
+        self.store.remove(&strays)
     }
 
     /// A name for a new file that no file ever had.
@@ -140,12 +169,16 @@ impl Keeper {
     }
 
     /// Puts a file that no manifest names yet.
-    pub fn put_file(&mut self, mut file: LakeFile, bytes: Bytes) -> Result<LakeFile, LakeError> {
+    pub fn put_file(&mut self, mut file: LakeFile, bytes: &Bytes) -> Result<LakeFile, LakeError> {
         file.path = self.fresh_path(&file);
         let path = file.path.clone();
         match self.store.put(&path, bytes) {
             Ok(Put::Made) => Ok(file),
-            Ok(Put::Exists) => Err(LakeError::damaged(&path, "another writer uses its name")),
+            // An earlier try of this very put.
+            Ok(Put::Exists(found)) if found == *bytes => {
+                self.store.sync_found(&path).map(|()| file)
+            }
+            Ok(Put::Exists(_)) => Err(LakeError::damaged(&path, "another writer uses its name")),
             Err(error) => {
                 // Whether it is there is unknown: it is removed with the rest, by and by.
                 self.doomed.push(Doomed { path, since: 0 });
@@ -170,7 +203,7 @@ impl Keeper {
             let mut files = Vec::with_capacity(parts.len());
             for part in &parts {
                 let written =
-                    part::encode(part).and_then(|(file, bytes)| self.put_file(file, bytes));
+                    part::encode(part).and_then(|(file, bytes)| self.put_file(file, &bytes));
                 match written {
                     Ok(file) => files.push(file),
                     Err(error) => {
@@ -227,18 +260,24 @@ impl Keeper {
             let mut next = self.next(gone, fresh);
             let bytes = Bytes::from(next.encode());
             let path = Manifest::name(next.number);
-            match self.store.put(&path, bytes)? {
+            self.tried.insert(next.checksum.clone());
+            match self.store.put(&path, &bytes)? {
                 Put::Made => {
                     self.store.sync_names()?;
                     self.adopt(next);
                     return Ok(());
                 }
-                Put::Exists => {
-                    let found = Manifest::decode(&path, &self.store.get(&path)?)?;
+                Put::Exists(found) => {
+                    let found = Manifest::decode(&path, &found)?;
                     self.refuse_foreign(&found)?;
-                    // An earlier try, whose answer was lost: the state it made is the one to go on from.
+                    self.store.sync_found(&path)?;
                     self.store.sync_names()?;
+                    let is_next = found.checksum == next.checksum;
+                    // Else it is an earlier state, whose answer was lost: the one to go on from.
                     self.adopt(found);
+                    if is_next {
+                        return Ok(());
+                    }
                     self.refuse_overtaken(gone)?;
                 }
             }
@@ -270,7 +309,7 @@ impl Keeper {
 
     /// The number is taken: by an earlier try of this writer, or by one that has opened the lake since.
     fn refuse_foreign(&self, found: &Manifest) -> Result<(), LakeError> {
-        if found.writer == self.options.writer {
+        if self.tried.contains(&found.checksum) {
             return Ok(());
         }
         let latest = self.store.latest()?.unwrap_or_else(|| found.clone());
@@ -290,6 +329,7 @@ impl Keeper {
         self.doomed.extend(dropped.map(|file| Doomed { path: file.path.clone(), since }));
         let path = Manifest::name(self.manifest.number);
         self.doomed.push(Doomed { path, since });
+        self.tried.clear();
         self.shared.note(&next);
         self.manifest = next;
     }
@@ -309,33 +349,44 @@ impl Keeper {
     }
 
     fn remove_where(&mut self, goes: impl Fn(&Doomed) -> bool) -> Result<(), LakeError> {
-        let mut kept = Vec::new();
-        let mut outcome = Ok(());
-        for doomed in std::mem::take(&mut self.doomed) {
-            if !goes(&doomed) {
-                kept.push(doomed);
-                continue;
-            }
-            if let Err(error) = self.store.remove(&doomed.path) {
-                kept.push(doomed);
-                outcome = Err(error);
-            }
-        }
+        let (gone, kept) = std::mem::take(&mut self.doomed).into_iter().partition(goes);
         self.doomed = kept;
-        outcome
+        let paths: Vec<String> = gone.iter().map(|doomed: &Doomed| doomed.path.clone()).collect();
+        let removed = self.store.remove(&paths);
+        if removed.is_err() {
+            self.doomed.extend(gone);
+        }
+        removed
     }
 }
 
-/// Takes the next number, so that whoever opened the lake before can commit no more.
-fn claim(store: &mut Store, writer: u64) -> Result<Manifest, LakeError> {
-    loop {
+/// So many numbers may be taken by others while one is sought.
+const CLAIMS_MAX: u32 = 100;
+
+/// Takes the next number, so that whoever opened the lake before can commit no more. A number that was
+/// not clearly taken by this very put is another's: the next one costs nothing.
+fn claim(store: &mut Store, writer: u64, start: Start) -> Result<Manifest, LakeError> {
+    let mut other = writer;
+    for _ in 0..CLAIMS_MAX {
         let base = store.latest()?.unwrap_or_else(Manifest::empty);
-        let highest = store.manifest_numbers()?.pop().unwrap_or_default();
-        let mut next = Manifest { number: highest.max(base.number) + 1, writer, ..base };
+        let highest = store.manifest_numbers()?.pop().unwrap_or_default().max(base.number);
+        other = base.writer;
+        let base = match start {
+            Start::Kept => base,
+            Start::Empty => Manifest::empty(),
+        };
+        let mut next = Manifest { number: highest + 1, writer, ..base };
         let bytes = Bytes::from(next.encode());
-        if let Put::Made = store.put(&Manifest::name(next.number), bytes)? {
+        if let Put::Made = store.put(&Manifest::name(next.number), &bytes)? {
             store.sync_names()?;
             return Ok(next);
         }
     }
+    Err(LakeError::Taken(other))
+}
+
+/// Empties a lake, so that everything may be counted into it again from the first epoch. Whoever has it
+/// open can write no more. To be called outside of any runtime.
+pub fn clear(place: &LakePlace, options: LakeOptions) -> Result<(), LakeError> {
+    Keeper::open(place.clone(), options, Start::Empty, Arc::default()).map(drop)
 }

@@ -13,6 +13,8 @@
 //! `docs/lake.md` draws the layout and lists the columns.
 
 mod columns;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod erase;
 mod error;
 mod keeper;
@@ -20,6 +22,8 @@ mod manifest;
 mod merge;
 mod part;
 mod place;
+#[cfg(feature = "s3")]
+mod s3;
 mod shared;
 mod store;
 mod subscriber;
@@ -29,8 +33,11 @@ use arrow::datatypes::SchemaRef;
 
 pub use erase::{Erased, ErasedFile, Erasure, ErasureRequest, PersonRows, Traces};
 pub use error::LakeError;
+pub use keeper::clear;
 pub use manifest::{CoveredTo, LakeFile, MANIFEST_VERSION, Manifest, Span, Table};
 pub use place::LakePlace;
+#[cfg(feature = "s3")]
+pub use s3::{S3Keys, S3Options, S3Versions};
 pub use shared::{Covered, Lease};
 pub use subscriber::{LakeHandle, LakeSubscriber};
 pub use verify::{Damage, Verified, verify};

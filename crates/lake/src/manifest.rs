@@ -26,6 +26,8 @@ pub const MANIFEST_VERSION: u8 = 1;
 /// The version of the tables' columns this build writes.
 pub(crate) const FILE_FORMAT: u8 = 1;
 pub(crate) const FOLDER: &str = "manifest";
+/// So often is looked for the newest state while others keep making newer ones.
+const LOOKS_MAX: u32 = 10;
 
 /// Which table a file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -140,7 +142,8 @@ impl Manifest {
     /// The number in an object's name.
     pub(crate) fn number_of(path: &str) -> Option<u64> {
         let name = path.strip_prefix(FOLDER)?.strip_prefix('/')?;
-        name.strip_suffix(".json")?.parse().ok()
+        let number = name.strip_suffix(".json")?.parse().ok()?;
+        (Self::name(number) == path).then_some(number)
     }
 
     pub(crate) fn encode(&mut self) -> Vec<u8> {
@@ -172,11 +175,24 @@ impl Manifest {
     /// one rots later, the lake falls back by some epochs and says so by its `epoch`: the pipeline
     /// refuses a subscriber that has lost what a checkpoint relies on.
     pub async fn latest(place: &LakePlace) -> Result<Option<Manifest>, LakeError> {
+        for _ in 1..LOOKS_MAX {
+            match Self::look(place).await {
+                // Somebody has opened the lake since it was listed, and removed it: there is a newer one.
+                Err(error) if error.is_missing() => {}
+                found => return found,
+            }
+        }
+        Self::look(place).await
+    }
+
+    async fn look(place: &LakePlace) -> Result<Option<Manifest>, LakeError> {
         let mut numbers = Self::numbers(place).await?;
         let mut damage = None;
         while let Some(number) = numbers.pop() {
             let path = Self::name(number);
-            let bytes = place.objects().get(&place.object(&path)).await?.bytes().await?;
+            let object = place.object(&path);
+            let read = || async { place.objects().get(&object).await?.bytes().await };
+            let bytes = place.ask(read).await?;
             match Self::decode(&path, &bytes) {
                 Ok(manifest) => return Ok(Some(manifest)),
                 // The first state of a lake has no files: cut short, it is a lake that never was.
@@ -189,8 +205,9 @@ impl Manifest {
 
     /// The numbers that are there, ascending.
     pub(crate) async fn numbers(place: &LakePlace) -> Result<Vec<u64>, LakeError> {
-        let objects: Vec<_> =
-            place.objects().list(Some(&place.object(FOLDER))).try_collect().await?;
+        let folder = place.object(FOLDER);
+        let list = || place.objects().list(Some(&folder)).try_collect::<Vec<_>>();
+        let objects = place.ask(list).await?;
         let names = objects.iter().filter_map(|object| place.relative(&object.location));
         let mut numbers: Vec<u64> = names.filter_map(|name| Self::number_of(&name)).collect();
         numbers.sort_unstable();

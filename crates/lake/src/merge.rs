@@ -62,7 +62,7 @@ impl Keeper {
         let (file, bytes) = merge(&group[0], inputs)?;
         let rows: u64 = group.iter().map(|file| file.rows).sum();
         assert_eq!(file.rows, rows, "a merge keeps every row");
-        let file = self.put_file(file, bytes)?;
+        let file = self.put_file(file, &bytes)?;
         let gone: HashSet<String> = group.into_iter().map(|file| file.path).collect();
         self.replace(&gone, &[file])?;
         Ok(true)

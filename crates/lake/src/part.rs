@@ -48,6 +48,19 @@ pub(crate) fn folder(table: Table, tenant: u32, hour: u32) -> String {
     }
 }
 
+/// True for the names a lake gives to files of rows, and for no other object below its root.
+pub(crate) fn is_name(path: &str) -> bool {
+    let levels: Vec<&str> = path.split('/').collect();
+    let [table, day, hour, name] = levels[..] else { return false };
+    let is_table = table == "revisions" || table.starts_with("tenant=");
+    let numbers = name.strip_suffix(".parquet").map(|stem| stem.split('-').collect::<Vec<_>>());
+    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    is_table
+        && day.starts_with("day=")
+        && hour.starts_with("hour=")
+        && numbers.is_some_and(|numbers| numbers.len() == 4 && numbers.iter().all(is_number))
+}
+
 /// A column of a known type.
 ///
 /// # Panics

@@ -4,16 +4,23 @@
 //! futures. So the lake has a small runtime of its own, of one thread: its own. Nothing else runs on
 //! it, and nobody outside needs to know.
 //!
-//! A store such as S3 answers a put when it is durable. A folder does not: `object_store` neither
-//! syncs the file nor the folder its name stands in. Here both are synced, and the names of folders
-//! that were made on the way.
+//! **Durable.** A store behind a network answers a put when it is durable. A folder does not:
+//! `object_store` neither syncs the file nor the folder its name stands in. Here both are synced, and
+//! the names of folders that were made on the way.
+//!
+//! **What became of a put.** Of a put that must make a new object "it is there already" says little:
+//! the first of two tries may have made it, its answer lost, and `object_store` tries some failures
+//! again without a word. It may even be said where nothing is, while another put is under way. So
+//! whatever is there is read and handed back, and the caller decides by its bytes.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path as ObjectPath;
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutResult};
 use reckon_disk::{Disk, Open, RealDisk};
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,9 +30,13 @@ use crate::{LakeError, Manifest, Verified};
 /// What became of a put under a name that must be new.
 pub(crate) enum Put {
     Made,
-    /// There is an object of that name already.
-    Exists,
+    /// There is an object of that name, with these bytes: another's, or one's own of an earlier try.
+    Exists(Bytes),
 }
+
+/// An object that is made once and never again, by which a store shows that it can tell.
+const MADE_ONCE: &str = "made-once.txt";
+const MADE_ONCE_TEXT: &[u8] = b"Made once. A store that makes it twice cannot hold a lake.\n";
 
 pub(crate) struct Store {
     place: LakePlace,
@@ -34,6 +45,8 @@ pub(crate) struct Store {
     known: HashSet<PathBuf>,
     /// Folders in which names are new.
     dirty: HashSet<PathBuf>,
+    /// True once a put was answered with the version it made.
+    keeps_versions: Cell<bool>,
 }
 
 impl Store {
@@ -44,20 +57,86 @@ impl Store {
             .build()
             .map_err(|source| LakeError::Folder { path: "a runtime".into(), source })?;
         let known = place.as_folder().map(Path::to_path_buf).into_iter().collect();
-        Ok(Store { place, runtime, known, dirty: HashSet::new() })
+        let keeps_versions = Cell::new(false);
+        Ok(Store { place, runtime, known, dirty: HashSet::new(), keeps_versions })
+    }
+
+    /// Refuses a store behind a network that makes an object where one is: two writers would both
+    /// believe that theirs is the next state. One that was asked once before is asked once.
+    pub fn refuse_replacing(&mut self) -> Result<(), LakeError> {
+        let Some(remote) = self.place.as_remote() else { return Ok(()) };
+        let address = remote.address.clone();
+        for _ in 0..2 {
+            if let Put::Exists(_) = self.put(MADE_ONCE, &Bytes::from_static(MADE_ONCE_TEXT))? {
+                return Ok(());
+            }
+        }
+        Err(LakeError::Replaces { address })
+    }
+
+    /// Refuses a store that was seen to keep what is removed, unless somebody has answered for it.
+    pub fn refuse_versions(&self) -> Result<(), LakeError> {
+        match self.place.as_remote() {
+            Some(remote) if self.keeps_versions.get() && !remote.may_keep_versions => {
+                Err(LakeError::KeepsVersions { address: remote.address.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes a new object. Its bytes are durable when this returns, its name after
     /// [`Store::sync_names`].
-    pub fn put(&mut self, path: &str, bytes: Bytes) -> Result<Put, LakeError> {
+    pub fn put(&mut self, path: &str, bytes: &Bytes) -> Result<Put, LakeError> {
         let object = self.place.object(path);
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.place.objects().put_opts(&object, bytes.into(), options);
-        match self.runtime.block_on(put) {
-            Ok(_) => self.sync_file(path).map(|()| Put::Made),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Exists),
-            Err(error) => Err(error.into()),
+        let put = self.ask(|| self.create(&object, bytes))?;
+        if let Put::Made = put {
+            self.sync_file(path)?;
         }
+        Ok(put)
+    }
+
+    async fn create(&self, object: &ObjectPath, bytes: &Bytes) -> object_store::Result<Put> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.place.objects().put_opts(object, bytes.clone().into(), options);
+        match put.await {
+            Ok(done) => {
+                self.note_version(&done);
+                Ok(Put::Made)
+            }
+            Err(taken @ Error::AlreadyExists { .. }) => match self.read(object).await {
+                Ok(found) => Ok(Put::Exists(found)),
+                // Another put of the name was under way, and has come to nothing.
+                Err(Error::NotFound { .. }) => {
+                    Err(Error::Generic { store: "lake", source: Box::new(taken) })
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// "null" is the version of everything where versions are not kept any more.
+    fn note_version(&self, done: &PutResult) {
+        if done.version.as_deref().is_some_and(|version| version != "null") {
+            self.keeps_versions.set(true);
+        }
+    }
+
+    async fn read(&self, object: &ObjectPath) -> object_store::Result<Bytes> {
+        self.place.objects().get(object).await?.bytes().await
+    }
+
+    /// Asks something of the place's store, and waits.
+    fn ask<T, F>(&self, asking: impl Fn() -> F) -> Result<T, LakeError>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        self.runtime.block_on(self.place.ask(asking))
+    }
+
+    /// Makes the bytes of an object durable that was found where it should be made.
+    pub fn sync_found(&mut self, path: &str) -> Result<(), LakeError> {
+        self.sync_file(path)
     }
 
     fn sync_file(&mut self, path: &str) -> Result<(), LakeError> {
@@ -86,24 +165,34 @@ impl Store {
 
     pub fn get(&self, path: &str) -> Result<Bytes, LakeError> {
         let object = self.place.object(path);
-        let read = async { self.place.objects().get(&object).await?.bytes().await };
-        Ok(self.runtime.block_on(read)?)
+        self.ask(|| self.read(&object))
     }
 
-    /// Removes an object; one that is not there is removed.
-    pub fn remove(&self, path: &str) -> Result<(), LakeError> {
-        let object = self.place.object(path);
-        match self.runtime.block_on(self.place.objects().delete(&object)) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+    /// Removes objects; one that is not there is removed.
+    pub fn remove(&self, paths: &[String]) -> Result<(), LakeError> {
+        let objects: Vec<_> = paths.iter().map(|path| self.place.object(path)).collect();
+        self.ask(|| self.delete(&objects))
+    }
+
+    async fn delete(&self, objects: &[ObjectPath]) -> object_store::Result<()> {
+        let objects: Vec<_> = objects.iter().cloned().map(Ok).collect();
+        let mut outcomes =
+            self.place.objects().delete_stream(futures::stream::iter(objects).boxed());
+        let mut outcome = Ok(());
+        while let Some(done) = outcomes.next().await {
+            match done {
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => outcome = Err(error),
+            }
         }
+        outcome
     }
 
     /// The names of all objects of the lake.
     pub fn list(&self) -> Result<Vec<String>, LakeError> {
         let root = self.place.object("");
-        let list = self.place.objects().list(Some(&root)).try_collect::<Vec<_>>();
-        let objects = self.runtime.block_on(list)?;
+        let all = || self.place.objects().list(Some(&root)).try_collect::<Vec<_>>();
+        let objects = self.ask(all)?;
         Ok(objects.iter().filter_map(|object| self.place.relative(&object.location)).collect())
     }
 

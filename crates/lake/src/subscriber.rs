@@ -18,7 +18,7 @@ use reckon_event::{Applied, Counted, Epoch, Subscriber, SubscriberError};
 
 use crate::columns::{RecordColumns, RevisionColumns};
 use crate::erase::{Erasure, ErasureRequest};
-use crate::keeper::{Chunk, Keeper, Progress};
+use crate::keeper::{Chunk, Keeper, Progress, Start};
 use crate::shared::{Covered, Lease, Shared};
 use crate::verify::Verified;
 use crate::{LakeError, LakeOptions, LakePlace};
@@ -59,7 +59,7 @@ impl LakeSubscriber {
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("lake".to_owned())
-            .spawn(move || match Keeper::open(place, options, theirs.clone()) {
+            .spawn(move || match Keeper::open(place, options, Start::Kept, theirs.clone()) {
                 Ok(keeper) => {
                     let told = opened.send(Ok(Progress::of(&keeper.manifest)));
                     if told.is_ok() {

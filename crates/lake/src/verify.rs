@@ -49,8 +49,12 @@ impl Manifest {
             found.rows += file.rows;
             found.bytes += file.bytes;
             let object = place.object(&file.path);
-            let read = async { place.objects().get(&object).await?.bytes().await }.await;
-            let looked = read.map_err(|error| error.to_string()).and_then(|b| look_at(file, b));
+            let read = || async { place.objects().get(&object).await?.bytes().await };
+            let looked = place
+                .ask(read)
+                .await
+                .map_err(|error| error.to_string())
+                .and_then(|b| look_at(file, b));
             if let Err(what) = looked {
                 found.damage.push(Damage { path: file.path.clone(), what });
             }

@@ -189,6 +189,7 @@ impl Keeper {
         // removed, whoever asked must ask again.
         if !gone.is_empty() || claimed.looks_at_everything() {
             self.remove_replaced()?;
+            self.remove_strays()?;
         }
         Ok(())
     }
@@ -199,7 +200,7 @@ impl Keeper {
         claimed: &Claimed<'_>,
     ) -> Result<Option<(ErasedFile, LakeFile)>, LakeError> {
         let Some(rewritten) = self.rewrite(file, claimed)? else { return Ok(None) };
-        let written = self.put_file(rewritten.file, rewritten.bytes)?;
+        let written = self.put_file(rewritten.file, &rewritten.bytes)?;
         let done = ErasedFile {
             before: file.path.clone(),
             after: written.path.clone(),

@@ -10,12 +10,14 @@ use reckon_event::{
     Applied, Bound, Cell, Counted, Currency, Deltas, Epoch, Kind, Position, Pseudonym, Record,
     RecordId, Revision, Slot, Subscriber, SubscriberError, TenantId, Timestamp, Verdict,
 };
-use reckon_lake::{LakePlace, Manifest, Table};
+
+use crate::{LakePlace, Manifest, Table};
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Random(pub u64);
 
 impl Random {
+    /// The next of its 64-bit numbers.
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -24,6 +26,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// One below a bound.
     pub const fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
@@ -31,10 +34,15 @@ impl Random {
 
 /// What one epoch brings.
 pub struct Step {
+    /// Records, by their place.
     pub records: Vec<(Position, Record<'static>)>,
+    /// One a record.
     pub verdicts: Vec<Option<Verdict>>,
+    /// What was judged again.
     pub revisions: Vec<Revision>,
+    /// How far time is.
     pub watermark: Timestamp,
+    /// How far each partition is.
     pub bounds: Vec<Bound>,
 }
 
@@ -42,9 +50,9 @@ pub struct Step {
 /// verdict.
 pub type Line = (u64, u16, u64, Option<u8>);
 
-pub const START: i64 = 1_795_255_200_000_000;
-pub const IPS: [&str; 3] = ["203.0.113.0", "198.51.100.0", "2001:db8::"];
-pub const INSTALLS: [&str; 4] = ["", "phone", "tablet", "watch"];
+const START: i64 = 1_795_255_200_000_000;
+const IPS: [&str; 3] = ["203.0.113.0", "198.51.100.0", "2001:db8::"];
+const INSTALLS: [&str; 4] = ["", "phone", "tablet", "watch"];
 const NAMES: [&str; 3] = ["", "north", "south"];
 const IDS: [&str; 4] = ["", "a", "b", "c"];
 
@@ -160,6 +168,9 @@ fn revision(position: Position, record: &Record<'static>) -> Revision {
 }
 
 /// Hands over epoch `number` (from 1).
+///
+/// # Panics
+/// Where the history has no such epoch.
 pub fn hand(
     to: &mut dyn Subscriber,
     steps: &[Step],
@@ -198,6 +209,9 @@ pub fn handed_over(steps: &[Step], epochs: u64) -> (Vec<Line>, Vec<Line>) {
 }
 
 /// The batches of a table as the newest manifest names them, by the name of their file.
+///
+/// # Panics
+/// Where there is no lake, or one of its files cannot be read.
 pub fn batches(place: &LakePlace, table: Table) -> BTreeMap<String, Vec<RecordBatch>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -217,6 +231,9 @@ pub fn batches(place: &LakePlace, table: Table) -> BTreeMap<String, Vec<RecordBa
 }
 
 /// Everything that is in the lake, sorted.
+///
+/// # Panics
+/// Where it cannot be read.
 pub fn in_lake(place: &LakePlace) -> (Vec<Line>, Vec<Line>) {
     let lines = |table| {
         let mut lines: Vec<Line> =

@@ -1,10 +1,7 @@
-//! The store fails at some put: it refuses it, or takes it and the answer is lost, or the machine
-//! dies there and then, with the object whole, absent or cut short. Whichever put it is, the lake
-//! that is opened afterwards and given the epochs again has every record exactly once.
-
-#![expect(clippy::print_stdout, reason = "the test tells how much it compared")]
-
-mod history;
+//! The store fails at some put: it refuses it, or takes it and the answer is lost, or a second try of
+//! it finds the first, or the machine dies there and then, with the object whole, absent or cut short.
+//! Whichever put it is, the lake that is opened afterwards and given the epochs again has every record
+//! exactly once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,15 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use history::{Step, hand, handed_over, history, in_lake};
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use reckon_event::{Applied, Subscriber};
-use reckon_lake::{LakeOptions, LakePlace, LakeSubscriber};
+
+use super::Bench;
+use super::history::{Step, hand, handed_over, history, in_lake};
+use crate::{LakeOptions, LakePlace, LakeSubscriber};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
@@ -29,6 +27,11 @@ enum Fault {
     Refused,
     /// The put is done, its answer is an error; the next one works.
     AnswerLost,
+    /// The put is done, its answer is lost on the way and it is made again by whoever carries it: the
+    /// answer to the second is that there is one.
+    Twice,
+    /// The answer is that there is one, and there is none: another put was under way and failed.
+    Conflict,
     /// The machine dies before it.
     DiesBefore,
     /// The machine dies after it.
@@ -37,13 +40,26 @@ enum Fault {
     DiesWithin,
 }
 
-const FAULTS: [Fault; 5] =
-    [Fault::Refused, Fault::AnswerLost, Fault::DiesBefore, Fault::DiesAfter, Fault::DiesWithin];
+const FAULTS: [Fault; 7] = [
+    Fault::Refused,
+    Fault::AnswerLost,
+    Fault::Twice,
+    Fault::Conflict,
+    Fault::DiesBefore,
+    Fault::DiesAfter,
+    Fault::DiesWithin,
+];
+
+impl Fault {
+    const fn kills(self) -> bool {
+        matches!(self, Fault::DiesBefore | Fault::DiesAfter | Fault::DiesWithin)
+    }
+}
 
 /// A store that fails at its `at`-th put.
 #[derive(Debug)]
 struct Failing {
-    inner: Arc<InMemory>,
+    inner: Arc<dyn ObjectStore>,
     fault: Fault,
     at: u64,
     puts: AtomicU64,
@@ -51,6 +67,11 @@ struct Failing {
 }
 
 impl Failing {
+    fn new(inner: &Arc<dyn ObjectStore>, fault: Fault, at: u64) -> Arc<Self> {
+        let (puts, is_dead) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Failing { inner: Arc::clone(inner), fault, at, puts, is_dead })
+    }
+
     fn check_alive(&self) -> Result<()> {
         if self.is_dead.load(Ordering::SeqCst) { Err(broken()) } else { Ok(()) }
     }
@@ -78,10 +99,17 @@ impl ObjectStore for Failing {
         if self.puts.fetch_add(1, Ordering::SeqCst) + 1 != self.at {
             return self.inner.put_opts(at, bytes, options).await;
         }
-        self.is_dead
-            .store(!matches!(self.fault, Fault::Refused | Fault::AnswerLost), Ordering::SeqCst);
+        self.is_dead.store(self.fault.kills(), Ordering::SeqCst);
         match self.fault {
             Fault::Refused | Fault::DiesBefore => {}
+            Fault::Twice => {
+                self.inner.put_opts(at, bytes.clone(), options.clone()).await?;
+                return self.inner.put_opts(at, bytes, options).await;
+            }
+            Fault::Conflict => {
+                let source = "another put is under way".into();
+                return Err(Error::AlreadyExists { path: at.to_string(), source });
+            }
             Fault::AnswerLost | Fault::DiesAfter => {
                 self.inner.put_opts(at, bytes, options).await?;
             }
@@ -159,16 +187,9 @@ fn feed(lake: &mut LakeSubscriber, steps: &[Step], generation: u32) -> u64 {
 }
 
 /// How many puts a whole run makes; none of them fails.
-fn puts_of_a_run(steps: &[Step]) -> u64 {
-    let store = Failing {
-        inner: Arc::new(InMemory::new()),
-        fault: Fault::Refused,
-        at: u64::MAX,
-        puts: AtomicU64::new(0),
-        is_dead: AtomicBool::new(false),
-    };
-    let store = Arc::new(store);
-    let place = LakePlace::store(store.clone(), "lake");
+fn puts_of_a_run(place: &LakePlace, steps: &[Step]) -> u64 {
+    let store = Failing::new(place.objects(), Fault::Refused, u64::MAX);
+    let place = place.through(store.clone());
     let mut lake = LakeSubscriber::open(place, options(1)).expect("an empty lake opens");
     assert_eq!(feed(&mut lake, steps, 1), EPOCHS);
     let files = lake.handle().covered().file_count as u64;
@@ -179,29 +200,22 @@ fn puts_of_a_run(steps: &[Step]) -> u64 {
     puts
 }
 
-fn check(steps: &[Step], fault: Fault, at: u64) -> usize {
-    let inner = Arc::new(InMemory::new());
-    let failing = Failing {
-        inner: inner.clone(),
-        fault,
-        at,
-        puts: AtomicU64::new(0),
-        is_dead: AtomicBool::new(false),
-    };
-    let place = LakePlace::store(Arc::new(failing), "lake");
+fn check(place: &LakePlace, steps: &[Step], fault: Fault, at: u64) -> usize {
+    let failing = place.through(Failing::new(place.objects(), fault, at));
     let mut acknowledged = 0;
-    if let Ok(mut lake) = LakeSubscriber::open(place, options(1)) {
+    let opened = LakeSubscriber::open(failing, options(1));
+    assert!(opened.is_ok() || fault.kills() || at == 1, "{fault:?} at {at}: it opens");
+    if let Ok(mut lake) = opened {
         acknowledged = feed(&mut lake, steps, 1);
-    }
-    if matches!(fault, Fault::Refused | Fault::AnswerLost) && at > 1 {
-        assert_eq!(acknowledged, EPOCHS, "one failure is survived in place: {fault:?} at {at}");
+        if !fault.kills() {
+            assert_eq!(acknowledged, EPOCHS, "one failure is survived in place: {fault:?} at {at}");
+        }
     }
 
-    let place = LakePlace::store(inner, "lake");
     let mut lake = LakeSubscriber::open(place.clone(), options(2)).expect("it opens again");
     let had = lake.persisted().expect("a lake is durable");
     assert!(had >= acknowledged, "{fault:?} at {at}: {acknowledged} was told, {had} is there");
-    assert_eq!(in_lake(&place), handed_over(steps, had), "{fault:?} at {at}: after the crash");
+    assert_eq!(in_lake(place), handed_over(steps, had), "{fault:?} at {at}: after the crash");
     for number in 1..=EPOCHS {
         let applied = hand(&mut lake, steps, number, 2).expect("it works again");
         let expect = if number <= had { Applied::Again } else { Applied::Fresh };
@@ -211,21 +225,24 @@ fn check(steps: &[Step], fault: Fault, at: u64) -> usize {
     let found = lake.handle().verify().expect("it answers");
     assert_eq!(found.damage, [], "{fault:?} at {at}");
     let all = handed_over(steps, EPOCHS);
-    assert_eq!(in_lake(&place), all, "{fault:?} at {at}: after all came again");
+    assert_eq!(in_lake(place), all, "{fault:?} at {at}: after all came again");
     all.0.len() + all.1.len()
 }
 
-#[test]
-fn every_record_is_in_exactly_once() {
+pub(super) fn a_put_may_fail_in_any_way(bench: &dyn Bench) {
     let steps = history(11, EPOCHS, 20, 1);
-    let puts = puts_of_a_run(&steps);
+    let puts = puts_of_a_run(&bench.place(), &steps);
     assert!(puts > 40, "{puts} puts are a run worth cutting");
     let mut compared = 0;
-    for at in 1..=puts {
+    for at in (1..=puts).step_by(bench.stride()) {
         for fault in FAULTS {
-            compared += check(&steps, fault, at);
+            compared += check(&bench.place(), &steps, fault, at);
         }
     }
-    assert!(compared > 20_000, "{compared} rows compared");
-    println!("{puts} puts, each failed in {} ways: {compared} rows compared", FAULTS.len());
+    assert!(compared * bench.stride() > 20_000, "{compared} rows compared");
+    eprintln!(
+        "{puts} puts, one in {} failed in {} ways: {compared} rows compared",
+        bench.stride(),
+        FAULTS.len()
+    );
 }
