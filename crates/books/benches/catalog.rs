@@ -1,41 +1,86 @@
-//! How long the catalog takes to write in batches and to load whole.
+//! How long the catalog takes to write in batches and to load whole, and the ledger to post.
 //!
 //! `cargo bench -p reckon-books -- 1000000` for another number of ads than 100,000. The processor's
-//! time stands beside the clock's, because a shared machine stretches the latter.
+//! time stands beside the clock's, because a shared machine stretches the latter; it is this process's,
+//! not that of a database's server. With the feature `postgres`, RECKON_TEST_POSTGRES names a server to
+//! measure instead, in whose database the books are made anew.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use reckon_books::{
-    Ad, Ads, Advertiser, Advertisers, BATCH_ITEMS_MAX, Books, Campaign, Campaigns, Leases,
-    SqliteBooks, Status,
+    Account, Accounts, Ad, Advertiser, BATCH_ITEMS_MAX, Books, Campaign, Entry, EntryKind, Slice,
+    SqliteBooks, Status, Verification,
 };
-use reckon_event::{Currency, TenantId, Timestamp};
+use reckon_event::{Currency, Day, TenantId, Timestamp};
 
 const TENANT: TenantId = TenantId::DEFAULT;
 const CAMPAIGNS: usize = 1_000;
 const LEASES: u32 = 200;
+const ENTRIES: usize = 100_000;
+const ENTRIES_OF_A_BATCH: usize = 1_000;
+
+/// Books and their ledger, as the server has them.
+type Opened = (Arc<dyn Books>, Arc<dyn Accounts>);
 
 #[tokio::main]
 async fn main() {
     let ads = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
+    #[cfg(feature = "postgres")]
+    if let Ok(url) = std::env::var("RECKON_TEST_POSTGRES") {
+        return postgres(&url, ads).await;
+    }
+    sqlite(ads).await;
+}
+
+async fn sqlite(ads: usize) {
     let folder = tempfile::TempDir::new().expect("a folder");
     let path = folder.path().join("books.db");
-    let books = SqliteBooks::open(&path).await.expect("opens");
+    let open = async || {
+        let books = Arc::new(SqliteBooks::open(&path).await.expect("opens"));
+        (Arc::clone(&books) as Arc<dyn Books>, books as Arc<dyn Accounts>)
+    };
+    measure(open, async || SqliteBooks::verify(&path).await.expect("can be checked"), ads).await;
+}
 
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str, ads: usize) {
+    use reckon_books::{PostgresBooks, PostgresOptions};
+    use sqlx::Connection;
+
+    let schema = "DROP SCHEMA IF EXISTS books_bench CASCADE; CREATE SCHEMA books_bench";
+    let mut connection = sqlx::PgConnection::connect(url).await.expect("connects");
+    sqlx::raw_sql(schema).execute(&mut connection).await.expect("a schema");
+    let url = format!("{url}?options[search_path]=books_bench");
+    let options = PostgresOptions::default();
+    let open = async || {
+        let books = Arc::new(PostgresBooks::open(&url, options).await.expect("opens"));
+        (Arc::clone(&books) as Arc<dyn Books>, books as Arc<dyn Accounts>)
+    };
+    let verify = async || PostgresBooks::verify(&url, options).await.expect("can be checked");
+    measure(open, verify, ads).await;
+}
+
+async fn measure(
+    open: impl AsyncFn() -> Opened,
+    verify: impl AsyncFn() -> Verification,
+    ads: usize,
+) {
+    let (books, accounts) = open().await;
     let start = Watch::start();
     for number in 0..LEASES {
         assert_eq!(books.lease("bench", Timestamp(0)).await.expect("leases"), number + 1);
     }
     report("lease, synced", LEASES as usize, &start);
 
-    register_parents(&books).await;
+    register_parents(&*books).await;
     let made: Vec<Ad> = (0..ads).map(ad).collect();
     let start = Watch::start();
-    create(&books, &made).await;
+    create(&*books, &made).await;
     report("create ads in batches of 10,000", ads, &start);
 
     let start = Watch::start();
-    create(&books, &made).await;
+    create(&*books, &made).await;
     report("create them again (all the same)", ads, &start);
 
     let start = Watch::start();
@@ -43,10 +88,11 @@ async fn main() {
         assert_eq!(&books.ad(TENANT, &ad.ad_id).await.expect("there"), ad);
     }
     report("get an ad", 1_000, &start);
+    post(&*accounts, &made).await;
     books.close().await;
 
     let start = Watch::start();
-    let books = SqliteBooks::open(&path).await.expect("opens");
+    let (books, _) = open().await;
     report("open", 1, &start);
     let start = Watch::start();
     let snapshot = books.load_catalog().await.expect("loads");
@@ -55,12 +101,51 @@ async fn main() {
     books.close().await;
 
     let start = Watch::start();
-    let verification = SqliteBooks::verify(&path).await.expect("can be checked");
-    report("verify", ads, &start);
-    assert!(verification.is_sound(), "{:?}", verification.findings);
+    let verification = verify().await;
+    report("verify", ads + ENTRIES, &start);
+    let unfrozen = |said: &String| said.ends_with("is a charge without a frozen figure");
+    assert!(verification.findings.iter().all(unfrozen), "{:?}", verification.findings);
 }
 
-async fn register_parents(books: &SqliteBooks) {
+/// Charges without figures, as fast as they are taken.
+async fn post(accounts: &dyn Accounts, ads: &[Ad]) {
+    let day = Day::of(Timestamp(0));
+    accounts.freeze(day, 1, Vec::new(), Timestamp(0)).await.expect("freezes");
+    let entries: Vec<Entry> = (0..ENTRIES).map(|n| entry(n, &ads[n % ads.len()])).collect();
+    let start = Watch::start();
+    for batch in entries.chunks(ENTRIES_OF_A_BATCH) {
+        let posted = accounts.post(batch.to_vec()).await.expect("posts");
+        assert_eq!(posted.new, batch.len() as u64);
+    }
+    report("post entries in batches of 1,000", ENTRIES, &start);
+    let start = Watch::start();
+    let balances = accounts.balances(&Slice::of_day(day)).await.expect("sums");
+    assert_eq!(balances.len(), 2);
+    report("sum them", ENTRIES, &start);
+}
+
+fn entry(number: usize, ad: &Ad) -> Entry {
+    Entry {
+        key: format!("charge/{number}"),
+        hour: Timestamp((number as i64 % 24) * Timestamp::HOUR),
+        tenant: TENANT,
+        advertiser_id: "acme".to_owned(),
+        campaign_id: ad.campaign_id.clone(),
+        ad_id: Some(ad.ad_id.clone()),
+        currency: Currency::EUR,
+        debit: Account::Receivable,
+        credit: Account::Revenue,
+        amount: 250_000,
+        clicks: 1,
+        kind: EntryKind::Charge,
+        reason: None,
+        corrects: None,
+        cut: 1,
+        created_at: Timestamp(0),
+    }
+}
+
+async fn register_parents(books: &dyn Books) {
     let advertiser = Advertiser {
         advertiser_id: "acme".to_owned(),
         name: "Acme".to_owned(),
@@ -97,7 +182,7 @@ fn ad(number: usize) -> Ad {
     }
 }
 
-async fn create(books: &SqliteBooks, ads: &[Ad]) {
+async fn create(books: &dyn Books, ads: &[Ad]) {
     for batch in ads.chunks(BATCH_ITEMS_MAX) {
         let outcomes = books.create_ads(TENANT, batch.to_vec()).await.expect("works");
         assert!(outcomes.iter().all(Result::is_ok));

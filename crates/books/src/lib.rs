@@ -5,8 +5,8 @@
 //! cannot be rebuilt from the log: it is written with a sync before it is answered, and prices and
 //! budgets keep their whole history, because a click is charged at the price of its event time.
 //!
-//! The seam is [`Books`], one small trait a subject; [`SqliteBooks`] is the embedded engine. What
-//! every engine promises:
+//! The seam is [`Books`], one small trait a subject; [`SqliteBooks`] is the embedded engine,
+//! `PostgresBooks` (feature `postgres`) the one of whoever has a database. What every engine promises:
 //!
 //! - **Serializable**: concurrent writers leave what some order of them would have left.
 //! - **Retryable**: [`ErrorKind::Unavailable`] may be asked again, whatever was left behind.
@@ -27,7 +27,10 @@ pub mod conformance;
 mod error;
 mod key;
 mod ledger;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod replay;
+mod rows;
 mod sqlite;
 mod tombstone;
 
@@ -48,9 +51,12 @@ pub use ledger::{
     FIGURES_MAX, FrozenFigure, LEDGER_ROWS_MAX, Ledger, Period, Periods, Posted, Profiles, Slice,
     UnseenClicks, all_entries, all_figures,
 };
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresBooks, PostgresOptions};
 pub use replay::{
     CLAIM_MICROS_MAX, Claim, RESPONSE_BYTES_MAX, RESPONSE_KEPT_MICROS, RequestDigest,
     StoredResponse,
 };
-pub use sqlite::{SqliteBooks, Verification};
+pub use rows::verify::Verification;
+pub use sqlite::SqliteBooks;
 pub use tombstone::{ErasureState, ErasureWork, TOMBSTONES_MAX, Tombstone, Tombstones};

@@ -1,7 +1,7 @@
 //! What every engine of the books promises, one function a promise.
 //!
-//! An engine brings a [`Bench`] and runs all of it with [`books_conformance!`](crate::books_conformance);
-//! the list of promises stands in that macro, so that an engine cannot leave one out unseen. The
+//! An engine brings a [`Bench`] and runs all of it with [`books_conformance!`](crate::books_conformance) or
+//! [`promises`]; the list of promises stands once, so that an engine cannot leave one out unseen. The
 //! functions panic where a promise is broken.
 
 mod catalog;
@@ -11,6 +11,8 @@ mod once;
 mod terms;
 mod tombstones;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -47,11 +49,12 @@ pub trait Bench: Send + Sync {
     }
 }
 
-/// Makes one `#[tokio::test]` a promise. The argument makes a new [`Bench`](crate::conformance::Bench).
+/// Hands every promise to a macro: the one place where they are listed.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! books_conformance {
-    ($bench:expr) => {
-        $crate::books_conformance! { $bench =>
+macro_rules! books_promises {
+    ($use:ident $($argument:tt)*) => {
+        $crate::$use! { $($argument)* =>
             what_is_created_is_there_after_reopening
             creating_again_is_the_same_and_creating_otherwise_conflicts
             a_bad_item_does_not_spoil_its_batch
@@ -86,6 +89,19 @@ macro_rules! books_conformance {
             a_profile_is_what_was_set_last
         }
     };
+}
+
+/// Makes one `#[tokio::test]` a promise. The argument makes a new [`Bench`](crate::conformance::Bench).
+#[macro_export]
+macro_rules! books_conformance {
+    ($bench:expr) => {
+        $crate::books_promises! { books_promise_tests $bench }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! books_promise_tests {
     ($bench:expr => $($promise:ident)+) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,6 +110,34 @@ macro_rules! books_conformance {
             }
         )+
     };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! books_promise_list {
+    (=> $($promise:ident)+) => {
+        vec![$(Promise {
+            name: stringify!($promise),
+            check: |bench| Box::pin($crate::conformance::$promise(bench)),
+        }),+]
+    };
+}
+
+/// A check of a promise under way; it panics where the promise is broken.
+pub type Checking<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// A promise, for engines whose test runs all of them on one server.
+#[derive(Clone, Copy)]
+pub struct Promise {
+    /// The name of its function.
+    pub name: &'static str,
+    /// Checks it on a new store.
+    pub check: for<'a> fn(&'a dyn Bench) -> Checking<'a>,
+}
+
+/// Every promise, in the order of its listing.
+pub fn promises() -> Vec<Promise> {
+    crate::books_promises! { books_promise_list }
 }
 
 const TENANT: TenantId = TenantId::DEFAULT;

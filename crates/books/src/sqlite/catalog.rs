@@ -1,43 +1,23 @@
 //! Advertisers, campaigns and ads in SQLite, and the history of terms.
 
 use async_trait::async_trait;
-use reckon_event::{Currency, TenantId, Timestamp};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use reckon_event::{TenantId, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
 
-use super::entity::{self, Entity, Parent, ROWS_PER_STATEMENT, Values};
-use super::{SqliteBooks, tenant_to_column};
+use super::SqliteBooks;
+use super::entity::{self, Kept, ROWS_PER_STATEMENT, Values};
 use crate::books::{Ads, Advertisers, Campaigns, Created, Outcome, Page};
 use crate::catalog::{
-    Ad, AdPatch, Advertiser, AdvertiserPatch, Campaign, CampaignPatch, Price, Status, Targeting,
-    Terms,
+    Ad, AdPatch, Advertiser, AdvertiserPatch, Campaign, CampaignPatch, Price, Targeting, Terms,
 };
-use crate::check::{self, TERMS_MAX};
+use crate::check;
 use crate::error::Error;
+use crate::rows::catalog::{TermsColumns, is_repriced, next_terms, price_of, terms_of};
+use crate::rows::entity::Entity;
+use crate::rows::tenant_to_column;
 
-impl Entity for Advertiser {
-    const WHAT: &'static str = "advertiser";
-    const TABLE: &'static str = "advertisers";
-    const ID: &'static str = "advertiser_id";
-    const COLUMNS: &'static str = "advertiser_id, name, currency, created_at";
-    const PARENT: Option<Parent> = None;
-
-    fn id(&self) -> &str {
-        &self.advertiser_id
-    }
-
-    fn parent_id(&self) -> &str {
-        ""
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        check::advertiser(self)
-    }
-
-    fn same(&self, other: &Self) -> bool {
-        *self == Advertiser { created_at: self.created_at, ..other.clone() }
-    }
-
+impl Kept for Advertiser {
     fn push(&self, values: &mut Values<'_>) {
         values
             .push_bind(&self.advertiser_id)
@@ -45,41 +25,9 @@ impl Entity for Advertiser {
             .push_bind(self.currency.to_string())
             .push_bind(self.created_at.0);
     }
-
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, Error> {
-        Ok(Advertiser {
-            advertiser_id: row.try_get(first)?,
-            name: row.try_get(first + 1)?,
-            currency: read_currency(row, first + 2)?,
-            created_at: Timestamp(row.try_get(first + 3)?),
-        })
-    }
 }
 
-impl Entity for Campaign {
-    const WHAT: &'static str = "campaign";
-    const TABLE: &'static str = "campaigns";
-    const ID: &'static str = "campaign_id";
-    const COLUMNS: &'static str = "campaign_id, advertiser_id, name, cpc_micros, \
-        daily_budget_micros, targeting, status, created_at";
-    const PARENT: Option<Parent> = Some(Parent { table: "advertisers", id: "advertiser_id" });
-
-    fn id(&self) -> &str {
-        &self.campaign_id
-    }
-
-    fn parent_id(&self) -> &str {
-        &self.advertiser_id
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        check::campaign(self)
-    }
-
-    fn same(&self, other: &Self) -> bool {
-        *self == Campaign { created_at: self.created_at, ..other.clone() }
-    }
-
+impl Kept for Campaign {
     fn push(&self, values: &mut Values<'_>) {
         values
             .push_bind(&self.campaign_id)
@@ -91,46 +39,9 @@ impl Entity for Campaign {
             .push_bind(self.status.as_str())
             .push_bind(self.created_at.0);
     }
-
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, Error> {
-        let targeting: Option<String> = row.try_get(first + 5)?;
-        Ok(Campaign {
-            campaign_id: row.try_get(first)?,
-            advertiser_id: row.try_get(first + 1)?,
-            name: row.try_get(first + 2)?,
-            cpc_micros: row.try_get(first + 3)?,
-            daily_budget_micros: row.try_get(first + 4)?,
-            targeting: targeting.map(Targeting::stored),
-            status: read_status(row, first + 6)?,
-            created_at: Timestamp(row.try_get(first + 7)?),
-        })
-    }
 }
 
-impl Entity for Ad {
-    const WHAT: &'static str = "ad";
-    const TABLE: &'static str = "ads";
-    const ID: &'static str = "ad_id";
-    const COLUMNS: &'static str = "ad_id, campaign_id, destination_url, category, creative_size, \
-        append_click_id, status, created_at";
-    const PARENT: Option<Parent> = Some(Parent { table: "campaigns", id: "campaign_id" });
-
-    fn id(&self) -> &str {
-        &self.ad_id
-    }
-
-    fn parent_id(&self) -> &str {
-        &self.campaign_id
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        check::ad(self)
-    }
-
-    fn same(&self, other: &Self) -> bool {
-        *self == Ad { created_at: self.created_at, ..other.clone() }
-    }
-
+impl Kept for Ad {
     fn push(&self, values: &mut Values<'_>) {
         values
             .push_bind(&self.ad_id)
@@ -142,32 +53,6 @@ impl Entity for Ad {
             .push_bind(self.status.as_str())
             .push_bind(self.created_at.0);
     }
-
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, Error> {
-        Ok(Ad {
-            ad_id: row.try_get(first)?,
-            campaign_id: row.try_get(first + 1)?,
-            destination_url: row.try_get(first + 2)?,
-            category: row.try_get(first + 3)?,
-            creative_size: row.try_get(first + 4)?,
-            append_click_id: row.try_get(first + 5)?,
-            status: read_status(row, first + 6)?,
-            created_at: Timestamp(row.try_get(first + 7)?),
-        })
-    }
-}
-
-pub(super) fn read_currency(row: &SqliteRow, column: usize) -> Result<Currency, Error> {
-    let text: &str = row.try_get(column)?;
-    Currency::parse(text).map_err(|_| Error::damaged(format!("`{text}` is no currency")))
-}
-
-fn read_status(row: &SqliteRow, column: usize) -> Result<Status, Error> {
-    status_of(row.try_get(column)?)
-}
-
-pub(super) fn status_of(text: &str) -> Result<Status, Error> {
-    Status::parse(text).map_err(|_| Error::damaged(format!("`{text}` is no status")))
 }
 
 #[async_trait]
@@ -253,9 +138,7 @@ impl Campaigns for SqliteBooks {
         let before: Campaign = entity::get(&mut transaction, tenant, campaign_id).await?;
         let after = patch.apply(before.clone());
         after.check()?;
-        if (after.cpc_micros, after.daily_budget_micros)
-            != (before.cpc_micros, before.daily_budget_micros)
-        {
+        if is_repriced(&before, &after) {
             append_terms(&mut transaction, tenant, &after, at).await?;
         }
         if after != before {
@@ -266,7 +149,7 @@ impl Campaigns for SqliteBooks {
     }
 
     async fn terms(&self, tenant: TenantId, campaign_id: &str) -> Result<Vec<Terms>, Error> {
-        let rows = sqlx::query(
+        let rows: Vec<TermsColumns> = sqlx::query_as(
             "SELECT effective_at, cpc_micros, daily_budget_micros FROM campaign_terms \
              WHERE tenant = ? AND campaign_id = ? ORDER BY sequence",
         )
@@ -277,7 +160,7 @@ impl Campaigns for SqliteBooks {
         if rows.is_empty() {
             return Err(Error::not_found("campaign", campaign_id));
         }
-        rows.iter().map(|row| read_terms(row, 0)).collect()
+        Ok(rows.into_iter().map(terms_of).collect())
     }
 
     async fn price_at(
@@ -287,7 +170,7 @@ impl Campaigns for SqliteBooks {
         time: Timestamp,
     ) -> Result<Price, Error> {
         // The last terms begun by then; where none have, the first.
-        let row = sqlx::query(
+        let row = sqlx::query_as(
             "SELECT t.cpc_micros, a.currency FROM campaign_terms t \
              JOIN campaigns c ON c.tenant = t.tenant AND c.campaign_id = t.campaign_id \
              JOIN advertisers a ON a.tenant = c.tenant AND a.advertiser_id = c.advertiser_id \
@@ -301,7 +184,7 @@ impl Campaigns for SqliteBooks {
         .fetch_optional(&self.readers)
         .await?
         .ok_or_else(|| Error::not_found("campaign", campaign_id))?;
-        Ok(Price { cpc_micros: row.try_get(0)?, currency: read_currency(&row, 1)? })
+        price_of(row)
     }
 }
 
@@ -343,38 +226,25 @@ async fn append_terms(
     campaign: &Campaign,
     at: Timestamp,
 ) -> Result<(), Error> {
-    let last = sqlx::query(
+    let last = sqlx::query_as(
         "SELECT sequence, effective_at FROM campaign_terms \
          WHERE tenant = ? AND campaign_id = ? ORDER BY sequence DESC LIMIT 1",
     )
     .bind(tenant_to_column(tenant))
     .bind(&campaign.campaign_id)
     .fetch_optional(&mut *connection)
-    .await?
-    .ok_or_else(|| Error::damaged(format!("campaign `{}` has no terms", campaign.campaign_id)))?;
-    let (sequence, last_at): (i64, i64) = (last.try_get(0)?, last.try_get(1)?);
-    if sequence >= i64::from(TERMS_MAX) {
-        let problem = "was changed 65536 times, which is the bound: register a new campaign";
-        return Err(Error::invalid("cpc_micros", problem));
-    }
+    .await?;
+    let (sequence, effective_at) = next_terms(campaign, last, at)?;
     sqlx::query("INSERT INTO campaign_terms VALUES (?, ?, ?, ?, ?, ?)")
         .bind(tenant_to_column(tenant))
         .bind(&campaign.campaign_id)
-        .bind(sequence + 1)
-        .bind(at.0.max(last_at))
+        .bind(sequence)
+        .bind(effective_at)
         .bind(campaign.cpc_micros)
         .bind(campaign.daily_budget_micros)
         .execute(connection)
         .await?;
     Ok(())
-}
-
-pub(super) fn read_terms(row: &SqliteRow, first: usize) -> Result<Terms, Error> {
-    Ok(Terms {
-        from: Timestamp(row.try_get(first)?),
-        cpc_micros: row.try_get(first + 1)?,
-        daily_budget_micros: row.try_get(first + 2)?,
-    })
 }
 
 #[async_trait]

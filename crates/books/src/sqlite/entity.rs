@@ -1,64 +1,39 @@
 //! What advertisers, campaigns and ads have in common in SQLite: made in batches, read, listed and
 //! changed by id.
-//!
-//! A batch reads what it may meet, decides each item without I/O ([`decide`]), then writes what is
-//! new, all in one transaction.
 
-use std::collections::HashSet;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use reckon_event::TenantId;
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{FromRow, QueryBuilder, Row, Sqlite};
 
-use super::{SqliteBooks, key_to_column, tenant_to_column};
-use crate::books::{Created, Outcome, Page};
+use super::SqliteBooks;
+use crate::books::{Outcome, Page};
 use crate::check;
 use crate::error::Error;
+use crate::rows::entity::{Entity, Known, decide_all, new_with_keys};
+use crate::rows::{key_to_column, tenant_to_column};
 
-/// Rows of one statement. With at most 12 values a row this stays below SQLite's 32,766.
+/// Rows of one statement. With at most 17 values a row this stays below SQLite's 32,766.
 pub(super) const ROWS_PER_STATEMENT: usize = 500;
 
 /// The values of one row being added to a statement.
 pub(super) type Values<'a> = Separated<'a, Sqlite, &'static str>;
 
-/// The table a thing's parent stands in.
-pub(super) struct Parent {
-    pub table: &'static str,
-    pub id: &'static str,
-}
-
-/// A thing of the catalog with a table of its own.
-pub(super) trait Entity: Clone + PartialEq + Send + Sync + Sized + 'static {
-    /// For messages.
-    const WHAT: &'static str;
-    const TABLE: &'static str;
-    /// The column of its id, the first of [`Entity::COLUMNS`].
-    const ID: &'static str;
-    /// All columns but `tenant` and `name_key`, in the order of `push` and `read`.
-    const COLUMNS: &'static str;
-    /// Where its parent is, if it has one.
-    const PARENT: Option<Parent>;
-
-    fn id(&self) -> &str;
-    fn parent_id(&self) -> &str;
-    fn check(&self) -> Result<(), Error>;
-    /// Equal in all that was asked for, that is in everything but the time.
-    fn same(&self, other: &Self) -> bool;
+/// A thing of the catalog as SQLite keeps it.
+pub(super) trait Kept: Entity<Columns: for<'r> FromRow<'r, SqliteRow>> {
+    /// Adds the values of [`Entity::COLUMNS`].
     fn push(&self, values: &mut Values<'_>);
-    /// Reads a row that has [`Entity::COLUMNS`] from column `first` on.
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, Error>;
 }
 
-/// What a batch may meet in the books.
-struct Known<E> {
-    by_key: HashMap<u64, E>,
-    parents: HashSet<String>,
+/// Reads a row that begins with [`Entity::COLUMNS`].
+pub(super) fn read<E: Kept>(row: &SqliteRow) -> Result<E, Error> {
+    E::of(E::Columns::from_row(row)?)
 }
 
 /// Makes those of `items` that are new and acceptable, and answers for each.
-pub(super) async fn create<E: Entity>(
+pub(super) async fn create<E: Kept>(
     connection: &mut SqliteConnection,
     books: &SqliteBooks,
     tenant: TenantId,
@@ -67,52 +42,17 @@ pub(super) async fn create<E: Entity>(
     check::batch(items.len())?;
     require_tenant(connection, tenant).await?;
     let keys: Vec<u64> = items.iter().map(|item| (books.name_key)(item.id())).collect();
-    let mut known = Known {
+    let known = Known {
         by_key: known_by_key(connection, books, tenant, &keys).await?,
         parents: known_parents(connection, tenant, &items).await?,
     };
-    let decisions = items.into_iter().zip(&keys);
-    let outcomes: Vec<_> = decisions.map(|(item, &key)| decide(item, key, &mut known)).collect();
-    let new: Vec<(u64, &E)> = outcomes.iter().zip(keys).filter_map(new_with_key).collect();
-    insert(connection, tenant, &new).await?;
+    let outcomes = decide_all(items, &keys, known);
+    insert(connection, tenant, &new_with_keys(&outcomes, &keys)).await?;
     Ok(outcomes)
 }
 
-fn new_with_key<E>((outcome, key): (&Outcome<E>, u64)) -> Option<(u64, &E)> {
-    match outcome {
-        Ok(Created::New(item)) => Some((key, item)),
-        Ok(Created::Same(_)) | Err(_) => None,
-    }
-}
-
-/// What becomes of one item, given all that stands in the books and all before it in its batch.
-fn decide<E: Entity>(item: E, key: u64, known: &mut Known<E>) -> Outcome<E> {
-    item.check()?;
-    if let Some(parent) = E::PARENT
-        && !known.parents.contains(item.parent_id())
-    {
-        let problem = format!("`{}` is not registered: register it first", item.parent_id());
-        return Err(Error::invalid(parent.id, &problem));
-    }
-    match known.by_key.entry(key) {
-        Entry::Vacant(free) => {
-            free.insert(item.clone());
-            Ok(Created::New(item))
-        }
-        Entry::Occupied(held) if held.get().id() != item.id() => {
-            Err(Error::collision(E::ID, item.id(), held.get().id()))
-        }
-        Entry::Occupied(held) if held.get().same(&item) => Ok(Created::Same(held.get().clone())),
-        Entry::Occupied(_) => Err(Error::conflict(format!(
-            "{} `{}` is registered with other values: PATCH changes it",
-            E::WHAT,
-            item.id()
-        ))),
-    }
-}
-
 /// One lookup by key finds both what has the same id and what collides with it.
-async fn known_by_key<E: Entity>(
+async fn known_by_key<E: Kept>(
     connection: &mut SqliteConnection,
     books: &SqliteBooks,
     tenant: TenantId,
@@ -123,14 +63,14 @@ async fn known_by_key<E: Entity>(
         let keys = some.iter().map(|&key| key_to_column(key));
         let mut query = select_each(E::TABLE, E::COLUMNS, "name_key", tenant, keys);
         for row in query.build().persistent(false).fetch_all(&mut *connection).await? {
-            let item = E::read(&row, 0)?;
+            let item: E = read(&row)?;
             known.insert((books.name_key)(item.id()), item);
         }
     }
     Ok(known)
 }
 
-async fn known_parents<E: Entity>(
+async fn known_parents<E: Kept>(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     items: &[E],
@@ -173,7 +113,7 @@ where
     query
 }
 
-async fn insert<E: Entity>(
+async fn insert<E: Kept>(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     items: &[(u64, &E)],
@@ -191,7 +131,7 @@ async fn insert<E: Entity>(
 }
 
 /// The thing of this id, or `NotFound`.
-pub(super) async fn get<E: Entity>(
+pub(super) async fn get<E: Kept>(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     id: &str,
@@ -199,13 +139,13 @@ pub(super) async fn get<E: Entity>(
     let mut query = select::<E>(tenant);
     query.push(" AND ").push(E::ID).push(" = ").push_bind(id);
     match query.build().fetch_optional(connection).await? {
-        Some(row) => E::read(&row, 0),
+        Some(row) => read(&row),
         None => Err(Error::not_found(E::WHAT, id)),
     }
 }
 
 /// A page of the tenant's things, or of those of one parent.
-pub(super) async fn list<E: Entity>(
+pub(super) async fn list<E: Kept>(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     parent_id: Option<&str>,
@@ -221,11 +161,11 @@ pub(super) async fn list<E: Entity>(
     }
     query.push(" ORDER BY ").push(E::ID).push(" LIMIT ").push_bind(i64::from(page.limit));
     let rows = query.build().fetch_all(connection).await?;
-    rows.iter().map(|row| E::read(row, 0)).collect()
+    rows.iter().map(read).collect()
 }
 
 /// Writes the thing over the one of its id.
-pub(super) async fn update<E: Entity>(
+pub(super) async fn update<E: Kept>(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     item: &E,
@@ -240,7 +180,7 @@ pub(super) async fn update<E: Entity>(
 }
 
 /// `SELECT` of a tenant's things, open for further conditions.
-fn select<E: Entity>(tenant: TenantId) -> QueryBuilder<Sqlite> {
+fn select<E: Kept>(tenant: TenantId) -> QueryBuilder<Sqlite> {
     let head = format!("SELECT {} FROM {} WHERE tenant = ", E::COLUMNS, E::TABLE);
     let mut query = QueryBuilder::new(head);
     query.push_bind(tenant_to_column(tenant));

@@ -1,80 +1,43 @@
 //! The whole catalog into memory, in pages of one read transaction.
 //!
-//! Campaigns come first and are shared by their ads; ads come in the order of their primary key, so
-//! a page is one range scan and nothing is sorted.
+//! Ads come in the order of their primary key, so a page is one range scan and nothing is sorted.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use reckon_event::{Currency, TenantId, Timestamp};
+use reckon_event::TenantId;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{FromRow, QueryBuilder, Row, Sqlite};
 
 use super::SqliteBooks;
-use super::catalog::{read_terms, status_of};
-use super::entity::Entity;
-use super::key::read_tenant_id;
-use super::tenant_to_column;
-use crate::catalog::{Ad, AdEntry, Advertiser, Campaign, CampaignEntry, Snapshot, Terms};
+use super::entity::{Kept, read};
+use crate::catalog::{Ad, AdEntry, Advertiser, Campaign, Snapshot};
 use crate::error::Error;
-
-/// Rows held at once beside what is made of them.
-pub(super) const ROWS_PER_PAGE: usize = 10_000;
+use crate::rows::entity::Entity;
+use crate::rows::snapshot::{Histories, Payers, ROWS_PER_PAGE, TermsPlace, campaigns};
+use crate::rows::{tenant_of, tenant_to_column};
 
 /// Ads of one text: at most some 5 MB of it.
 const ADS_PER_PAGE: usize = 2_000;
 
-/// Campaigns and terms meet by tenant and id.
-type ById<T> = HashMap<(TenantId, String), T>;
-
 pub(super) async fn snapshot(books: &SqliteBooks) -> Result<Snapshot, Error> {
     let mut transaction = books.readers.begin().await?;
     let advertisers = all::<Advertiser>(&mut transaction).await?;
-    let campaigns = campaigns(&mut transaction, &advertisers).await?;
-    let ads = ads(&mut transaction, &campaigns).await?;
+    let histories = histories(&mut transaction).await?;
+    let campaigns = campaigns(&advertisers, histories, all::<Campaign>(&mut transaction).await?)?;
+    let ads = ads(&mut transaction, &Payers::new(&campaigns)).await?;
     transaction.rollback().await?;
     Ok(Snapshot { advertisers, campaigns, ads })
 }
 
-async fn campaigns(
-    connection: &mut SqliteConnection,
-    advertisers: &[(TenantId, Advertiser)],
-) -> Result<Vec<Arc<CampaignEntry>>, Error> {
-    let currency_of: HashMap<(TenantId, &str), Currency> = advertisers
-        .iter()
-        .map(|(tenant, advertiser)| ((*tenant, advertiser.id()), advertiser.currency))
-        .collect();
-    let mut histories = histories(connection).await?;
-    let mut entries = Vec::new();
-    for (tenant, campaign) in all::<Campaign>(connection).await? {
-        let currency = currency_of.get(&(tenant, campaign.parent_id()));
-        let terms = histories.remove(&(tenant, campaign.campaign_id.clone()));
-        let (Some(&currency), Some(terms)) = (currency, terms) else {
-            let id = &campaign.campaign_id;
-            return Err(Error::damaged(format!("campaign `{id}` has no advertiser or no terms")));
-        };
-        entries.push(Arc::new(CampaignEntry { tenant, campaign, currency, terms }));
-    }
-    Ok(entries)
-}
-
 async fn ads(
     connection: &mut SqliteConnection,
-    campaigns: &[Arc<CampaignEntry>],
+    payers: &Payers<'_>,
 ) -> Result<Vec<AdEntry>, Error> {
-    let campaign_of: HashMap<(TenantId, &str), &Arc<CampaignEntry>> =
-        campaigns.iter().map(|entry| ((entry.tenant, entry.campaign.id()), entry)).collect();
     let mut entries: Vec<AdEntry> = Vec::new();
     loop {
         let last = entries.last().map(|entry| (entry.tenant, entry.ad.id()));
         let page = ads_page(connection, last).await?;
         let is_last = page.len() < ADS_PER_PAGE;
-        for columns in page {
-            let (tenant, ad) = read_ad(columns)?;
-            let Some(&campaign) = campaign_of.get(&(tenant, ad.parent_id())) else {
-                return Err(Error::damaged(format!("ad `{}` has no campaign", ad.ad_id)));
-            };
-            entries.push(AdEntry { tenant, ad, campaign: Arc::clone(campaign) });
+        for (tenant, columns) in page {
+            entries.push(payers.entry(TenantId(tenant), Ad::of(columns)?)?);
         }
         if is_last {
             return Ok(entries);
@@ -82,20 +45,17 @@ async fn ads(
     }
 }
 
-/// The columns of an ad as [`ads_page`] asks for them.
-type AdColumns =
-    (u32, String, String, String, Option<String>, Option<String>, Option<String>, String, i64);
-
 /// A page of ads as one JSON text. There may be a million of them, and a row's way from the
 /// database's thread to ours costs some times more than writing it as JSON and reading that.
 async fn ads_page(
     connection: &mut SqliteConnection,
     after: Option<(TenantId, &str)>,
-) -> Result<Vec<AdColumns>, Error> {
-    let columns = format!("tenant, {}", Ad::COLUMNS);
-    let head =
-        format!("SELECT json_group_array(json_array({columns})) FROM (SELECT {columns} FROM ads");
-    let mut query = QueryBuilder::<Sqlite>::new(head);
+) -> Result<Vec<(u32, <Ad as Entity>::Columns)>, Error> {
+    let columns = Ad::COLUMNS;
+    let mut query = QueryBuilder::<Sqlite>::new(format!(
+        "SELECT json_group_array(json_array(tenant, json_array({columns}))) \
+         FROM (SELECT tenant, {columns} FROM ads"
+    ));
     push_range::<Ad>(&mut query, after, ADS_PER_PAGE);
     query.push(")");
     let row = query.build().fetch_one(connection).await?;
@@ -104,52 +64,27 @@ async fn ads_page(
         .map_err(|cause| Error::damaged(format!("an ad cannot be read: {cause}")).caused_by(cause))
 }
 
-fn read_ad(columns: AdColumns) -> Result<(TenantId, Ad), Error> {
-    let (
-        tenant,
-        ad_id,
-        campaign_id,
-        destination_url,
-        category,
-        creative_size,
-        parameter,
-        status,
-        at,
-    ) = columns;
-    let ad = Ad {
-        ad_id,
-        campaign_id,
-        destination_url,
-        category,
-        creative_size,
-        append_click_id: parameter,
-        status: status_of(&status)?,
-        created_at: Timestamp(at),
-    };
-    Ok((TenantId(tenant), ad))
-}
-
-async fn histories(connection: &mut SqliteConnection) -> Result<ById<Vec<Terms>>, Error> {
-    let mut histories: ById<Vec<Terms>> = HashMap::new();
-    let mut last: Option<(TenantId, String, i64)> = None;
+async fn histories(connection: &mut SqliteConnection) -> Result<Histories, Error> {
+    let mut histories = Histories::default();
+    let mut last: Option<TermsPlace> = None;
     loop {
         let rows = terms_page(connection, last.as_ref()).await?;
+        let is_last = rows.len() < ROWS_PER_PAGE;
         for row in &rows {
-            let (tenant, campaign_id) = (read_tenant_id(row, 0)?, row.try_get(1)?);
-            histories.entry((tenant, campaign_id)).or_default().push(read_terms(row, 3)?);
+            let (tenant, campaign_id, sequence, at, cpc, budget) = FromRow::from_row(row)?;
+            let place = (tenant, campaign_id, sequence);
+            histories.add(&place, (at, cpc, budget))?;
+            last = Some(place);
         }
-        match rows.last() {
-            Some(row) if rows.len() == ROWS_PER_PAGE => {
-                last = Some((read_tenant_id(row, 0)?, row.try_get(1)?, row.try_get(2)?));
-            }
-            _ => return Ok(histories),
+        if is_last {
+            return Ok(histories);
         }
     }
 }
 
 async fn terms_page(
     connection: &mut SqliteConnection,
-    after: Option<&(TenantId, String, i64)>,
+    after: Option<&TermsPlace>,
 ) -> Result<Vec<SqliteRow>, Error> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT tenant, campaign_id, sequence, effective_at, cpc_micros, daily_budget_micros \
@@ -158,7 +93,7 @@ async fn terms_page(
     if let Some((tenant, campaign_id, sequence)) = after {
         query.push(" WHERE (tenant, campaign_id, sequence) > (");
         let mut values = query.separated(", ");
-        values.push_bind(tenant_to_column(*tenant)).push_bind(campaign_id).push_bind(*sequence);
+        values.push_bind(*tenant).push_bind(campaign_id).push_bind(*sequence);
         query.push(")");
     }
     query.push(" ORDER BY tenant, campaign_id, sequence LIMIT ").push(ROWS_PER_PAGE);
@@ -166,14 +101,14 @@ async fn terms_page(
 }
 
 /// Every thing of a table with its tenant, by tenant and id.
-async fn all<E: Entity>(connection: &mut SqliteConnection) -> Result<Vec<(TenantId, E)>, Error> {
+async fn all<E: Kept>(connection: &mut SqliteConnection) -> Result<Vec<(TenantId, E)>, Error> {
     let mut things: Vec<(TenantId, E)> = Vec::new();
     loop {
         let after = things.last().map(|(tenant, last)| (*tenant, last.id()));
         let rows = page::<E>(connection, "tenant", after).await?;
         things.reserve(rows.len());
         for row in &rows {
-            things.push((read_tenant_id(row, 0)?, E::read(row, 1)?));
+            things.push((tenant_of(row.try_get(E::WIDTH)?)?, read(row)?));
         }
         if rows.len() < ROWS_PER_PAGE {
             return Ok(things);
@@ -181,13 +116,13 @@ async fn all<E: Entity>(connection: &mut SqliteConnection) -> Result<Vec<(Tenant
     }
 }
 
-/// A page of a table in the order of its primary key: the columns of `head`, then those of `E`.
-pub(super) async fn page<E: Entity>(
+/// A page of a table in the order of its primary key: the columns of `E`, then those of `tail`.
+pub(super) async fn page<E: Kept>(
     connection: &mut SqliteConnection,
-    head: &'static str,
+    tail: &'static str,
     after: Option<(TenantId, &str)>,
 ) -> Result<Vec<SqliteRow>, Error> {
-    let select = format!("SELECT {head}, {} FROM {}", E::COLUMNS, E::TABLE);
+    let select = format!("SELECT {}, {tail} FROM {}", E::COLUMNS, E::TABLE);
     let mut query = QueryBuilder::<Sqlite>::new(select);
     push_range::<E>(&mut query, after, ROWS_PER_PAGE);
     Ok(query.build().fetch_all(connection).await?)

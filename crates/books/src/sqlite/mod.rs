@@ -30,19 +30,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reckon_event::{TenantId, name_key};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use reckon_event::name_key;
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{SqlSafeStr, Sqlite, Transaction};
 
-pub use verify::Verification;
-
 use crate::books::Books;
 use crate::catalog::Snapshot;
 use crate::error::Error;
-use failure::{migration_failure, opening_failure};
+use crate::rows::NameKey;
+use crate::rows::schema::{self, migration_failure};
+pub(crate) use failure::is_damage;
+use failure::opening_failure;
 
 /// How long a writer waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,9 +62,6 @@ const WRITER_CACHE: &str = "-65536";
 /// Rows a connection's thread may read ahead of who takes them.
 const ROWS_AHEAD: usize = 1_024;
 
-/// Gives a name its 64-bit key. Always [`name_key`], but where a test needs two names to collide.
-type NameKey = fn(&str) -> u64;
-
 /// The books in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteBooks {
@@ -75,6 +73,12 @@ pub struct SqliteBooks {
 impl SqliteBooks {
     /// Opens the books at `path`, making or migrating them as needed; the folder must be there.
     pub async fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_with(path, name_key).await
+    }
+
+    /// Opens the books with `name_key` in place of [`reckon_event::name_key`], so that two names can be made to collide.
+    #[cfg(feature = "conformance")]
+    pub async fn open_with_keys(path: &Path, name_key: fn(&str) -> u64) -> Result<Self, Error> {
         Self::open_with(path, name_key).await
     }
 
@@ -134,26 +138,8 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
 
 /// The schema, step by step; a step that was released is never edited.
 fn migrator() -> Migrator {
-    let steps = [
-        (1, "books", include_str!("../../migrations/sqlite/0001_books.sql").into_sql_str()),
-        (2, "ledger", include_str!("../../migrations/sqlite/0002_ledger.sql").into_sql_str()),
-        (
-            3,
-            "tombstones",
-            include_str!("../../migrations/sqlite/0003_tombstones.sql").into_sql_str(),
-        ),
-    ];
-    let migration = |(version, description, sql): (i64, &'static str, _)| {
-        Migration::new(version, description.into(), MigrationType::Simple, sql, false)
-    };
-    Migrator::with_migrations(steps.into_iter().map(migration).collect())
-}
-
-/// A key as the database holds it: the same bits, read as signed.
-const fn key_to_column(key: u64) -> i64 {
-    key.cast_signed()
-}
-
-fn tenant_to_column(tenant: TenantId) -> i64 {
-    i64::from(tenant.0)
+    let books = include_str!("../../migrations/sqlite/0001_books.sql").into_sql_str();
+    let ledger = include_str!("../../migrations/sqlite/0002_ledger.sql").into_sql_str();
+    let tombstones = include_str!("../../migrations/sqlite/0003_tombstones.sql").into_sql_str();
+    schema::migrator([(1, "books", books), (2, "ledger", ledger), (3, "tombstones", tombstones)])
 }

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use reckon_event::TenantId;
-use sqlx::Row;
 
-use super::{SqliteBooks, entity, tenant_to_column};
+use super::{SqliteBooks, entity};
 use crate::catalog::Advertiser;
 use crate::check;
 use crate::error::Error;
-use crate::ledger::{BillingProfile, Profiles, UnseenClicks};
+use crate::ledger::{BillingProfile, Profiles};
+use crate::rows::ledger::profile_of;
+use crate::rows::tenant_to_column;
 
 #[async_trait]
 impl Profiles for SqliteBooks {
@@ -18,7 +19,7 @@ impl Profiles for SqliteBooks {
         advertiser_id: &str,
     ) -> Result<BillingProfile, Error> {
         let mut connection = self.readers.acquire().await?;
-        let row = sqlx::query(
+        let row = sqlx::query_as(
             "SELECT time_zone, unseen_clicks FROM billing_profiles \
              WHERE tenant = ? AND advertiser_id = ?",
         )
@@ -30,10 +31,7 @@ impl Profiles for SqliteBooks {
             entity::get::<Advertiser>(&mut connection, tenant, advertiser_id).await?;
             return Ok(BillingProfile::default());
         };
-        let policy: &str = row.try_get(1)?;
-        let unseen_clicks = UnseenClicks::parse(policy)
-            .map_err(|_| Error::damaged(format!("`{policy}` is no policy")))?;
-        Ok(BillingProfile { time_zone: row.try_get(0)?, unseen_clicks })
+        profile_of(row)
     }
 
     async fn set_billing_profile(

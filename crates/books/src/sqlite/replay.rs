@@ -2,25 +2,16 @@
 
 use async_trait::async_trait;
 use reckon_event::{TenantId, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteConnection;
 
+use super::SqliteBooks;
 use super::entity::require_tenant;
-use super::{SqliteBooks, tenant_to_column};
 use crate::books::Replays;
 use crate::check;
 use crate::error::Error;
-use crate::replay::{CLAIM_MICROS_MAX, Claim, RESPONSE_KEPT_MICROS, RequestDigest, StoredResponse};
-
-/// Answers forgotten in one transaction, so that a writer never waits long.
-const EXPIRED_PER_CALL: i64 = 10_000;
-
-/// What stands under an idempotency key.
-struct Held {
-    digest: RequestDigest,
-    claimed_at: Timestamp,
-    response: Option<StoredResponse>,
-}
+use crate::replay::{Claim, RESPONSE_KEPT_MICROS, RequestDigest, StoredResponse};
+use crate::rows::replay::{EXPIRED_PER_CALL, Held, HeldColumns, decide, held_of};
+use crate::rows::tenant_to_column;
 
 #[async_trait]
 impl Replays for SqliteBooks {
@@ -106,25 +97,12 @@ impl Replays for SqliteBooks {
     }
 }
 
-/// What to do with a request, given what stands under its key.
-fn decide(held: Option<Held>, digest: RequestDigest, now: Timestamp) -> Claim {
-    let Some(held) = held else { return Claim::Fresh };
-    let age = now.since(held.claimed_at);
-    match held.response {
-        _ if age >= RESPONSE_KEPT_MICROS => Claim::Fresh,
-        _ if held.digest != digest => Claim::Mismatch,
-        Some(response) => Claim::Replay(response),
-        None if age >= CLAIM_MICROS_MAX => Claim::Fresh,
-        None => Claim::InProgress,
-    }
-}
-
 async fn held(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     key: &str,
 ) -> Result<Option<Held>, Error> {
-    let row = sqlx::query(
+    let row: Option<HeldColumns> = sqlx::query_as(
         "SELECT request_digest, claimed_at, status, body FROM replays \
          WHERE tenant = ? AND idempotency_key = ?",
     )
@@ -132,21 +110,5 @@ async fn held(
     .bind(key)
     .fetch_optional(connection)
     .await?;
-    row.as_ref().map(read_held).transpose()
-}
-
-fn read_held(row: &SqliteRow) -> Result<Held, Error> {
-    let digest: &[u8] = row.try_get(0)?;
-    let digest = digest.try_into().map_err(|_| Error::damaged("a digest is cut".to_owned()))?;
-    let status: Option<i64> = row.try_get(2)?;
-    let body: Option<Vec<u8>> = row.try_get(3)?;
-    let response =
-        status.zip(body).map(|(status, body)| read_response(status, body)).transpose()?;
-    Ok(Held { digest: RequestDigest(digest), claimed_at: Timestamp(row.try_get(1)?), response })
-}
-
-fn read_response(status: i64, body: Vec<u8>) -> Result<StoredResponse, Error> {
-    let status =
-        u16::try_from(status).map_err(|_| Error::damaged(format!("{status} is no HTTP status")))?;
-    Ok(StoredResponse { status, body })
+    row.map(held_of).transpose()
 }

@@ -1,83 +1,13 @@
-//! The offline check of the ledger: what closed days, their entries and their corrections must be,
-//! each rule as a query for whatever breaks it. The rule of budgets stands here once more, in SQL, so
-//! that two ways of reckoning credits must agree.
+//! The offline check of the ledger in SQLite.
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteConnection;
 
-use super::period::{Digest, figures_page, stored};
-use super::verify::{FINDINGS_MAX, Verification};
+use super::period::{figures_page, stored};
 use crate::error::Error;
 use crate::ledger::{LEDGER_ROWS_MAX, Slice};
-use reckon_event::Day;
-
-/// A query that answers the key or place of whatever is wrong, and what is wrong with it.
-const RULES: [(&str, &str); 7] = [
-    (
-        "takes from and to accounts that its kind does not have",
-        "SELECT entry_key FROM ledger_entries WHERE NOT ( \
-           (kind = 'charge' AND debit = 'receivable' AND credit = 'revenue') OR \
-           (kind = 'credit' AND debit = 'over_delivery' AND credit = 'receivable') OR \
-           (kind = 'adjustment' AND reason = 'over_delivery' \
-             AND debit <> 'revenue' AND credit <> 'revenue') OR \
-           (kind = 'adjustment' AND reason <> 'over_delivery' \
-             AND debit <> 'over_delivery' AND credit <> 'over_delivery'))",
-    ),
-    (
-        "is frozen in a closed period, but not charged as it was counted",
-        "SELECT f.figure_key FROM period_figures f JOIN period_closings c ON c.day = f.day \
-         LEFT JOIN ledger_entries e ON e.entry_key = f.figure_key AND e.kind = 'charge' \
-           AND e.hour = f.hour AND e.tenant = f.tenant AND e.advertiser_id = f.advertiser_id \
-           AND e.campaign_id = f.campaign_id AND e.ad_id = f.ad_id AND e.currency = f.currency \
-           AND e.clicks = f.clicks AND e.amount_micros = f.spend_micros \
-         WHERE (f.clicks <> 0 OR f.spend_micros <> 0) AND e.entry_key IS NULL",
-    ),
-    (
-        "is a charge without a frozen figure",
-        "SELECT e.entry_key FROM ledger_entries e \
-         LEFT JOIN period_figures f ON f.figure_key = e.entry_key \
-         WHERE e.kind = 'charge' AND f.figure_key IS NULL",
-    ),
-    (
-        "is credited otherwise than its budget tells",
-        "WITH hours AS (SELECT day, tenant, campaign_id, currency, hour, \
-             SUM(spend_micros) AS spend, MAX(daily_budget_micros) AS budget \
-           FROM period_figures GROUP BY day, tenant, campaign_id, currency, hour), \
-         running AS (SELECT day, tenant, campaign_id, currency, hour, spend, budget, \
-             SUM(spend) OVER (PARTITION BY day, tenant, campaign_id, currency ORDER BY hour) \
-               AS total FROM hours), \
-         due AS (SELECT tenant, campaign_id, currency, hour, \
-             CASE WHEN budget IS NULL OR total <= budget THEN 0 \
-                  WHEN total - spend >= budget THEN spend ELSE total - budget END AS amount \
-           FROM running WHERE day IN (SELECT day FROM period_closings)), \
-         paid AS (SELECT tenant, campaign_id, currency, hour, SUM(amount_micros) AS amount \
-           FROM ledger_entries WHERE kind = 'credit' \
-             AND day IN (SELECT day FROM period_closings) \
-           GROUP BY tenant, campaign_id, currency, hour), \
-         both_ways AS (SELECT tenant, campaign_id, currency, hour, amount FROM due UNION ALL \
-           SELECT tenant, campaign_id, currency, hour, -amount FROM paid) \
-         SELECT 'campaign `' || campaign_id || '` in hour ' || hour FROM both_ways \
-         GROUP BY tenant, campaign_id, currency, hour HAVING SUM(amount) <> 0",
-    ),
-    (
-        "corrects an adjustment that is not there",
-        "SELECT e.entry_key FROM ledger_entries e \
-         LEFT JOIN ledger_entries p ON p.entry_key = e.corrects \
-         WHERE e.corrects LIKE 'adjust/%' AND p.entry_key IS NULL",
-    ),
-    (
-        "has a net of less than no clicks",
-        "SELECT 'ad `' || ad_id || '` in hour ' || hour FROM ledger_entries \
-         WHERE ad_id IS NOT NULL GROUP BY tenant, campaign_id, ad_id, currency, hour \
-         HAVING SUM(clicks) < 0",
-    ),
-    (
-        "is posted to a day in a state that does not take it",
-        "SELECT e.entry_key FROM ledger_entries e \
-         LEFT JOIN period_closings c ON c.day = e.day \
-         WHERE e.kind = 'adjustment' AND c.day IS NULL",
-    ),
-];
+use crate::rows::verify::{FINDINGS_MAX, Verification};
+use crate::rows::verify_ledger::{FigureCheck, RULES, day_of};
 
 pub(super) async fn check(
     connection: &mut SqliteConnection,
@@ -85,49 +15,38 @@ pub(super) async fn check(
 ) -> Result<(), Error> {
     for (problem, wrong) in RULES {
         let limited = AssertSqlSafe(format!("{wrong} LIMIT {FINDINGS_MAX}"));
-        for row in sqlx::query(limited).fetch_all(&mut *connection).await? {
-            let place: String = row.try_get(0)?;
+        let places: Vec<(String,)> = sqlx::query_as(limited).fetch_all(&mut *connection).await?;
+        for (place,) in places {
             found.find(format!("ledger: {place} {problem}"));
         }
     }
-    let days = "SELECT day FROM periods ORDER BY day";
-    for row in sqlx::query(days).fetch_all(&mut *connection).await? {
-        check_figures(connection, &row, found).await?;
+    let days: Vec<(i64,)> =
+        sqlx::query_as("SELECT day FROM periods ORDER BY day").fetch_all(&mut *connection).await?;
+    for (number,) in days {
+        check_figures(connection, number, found).await?;
     }
-    let entries: i64 = sqlx::query("SELECT COUNT(*) FROM ledger_entries")
-        .fetch_one(connection)
-        .await?
-        .try_get(0)?;
+    let (entries,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM ledger_entries").fetch_one(connection).await?;
     found.rows_checked += entries.unsigned_abs();
     Ok(())
 }
 
-/// The figures of a frozen day are, byte for byte, those it was frozen with.
 async fn check_figures(
     connection: &mut SqliteConnection,
-    row: &SqliteRow,
+    number: i64,
     found: &mut Verification,
 ) -> Result<(), Error> {
-    let number: i64 = row.try_get(0)?;
-    let day = u32::try_from(number).ok().and_then(Day::new);
-    let Some(day) = day else {
-        found.find(format!("ledger: a period names {number}, which is no day"));
-        return Ok(());
-    };
+    let Some(day) = day_of(number, found) else { return Ok(()) };
     let Some(stored) = stored(connection, day).await? else { return Ok(()) };
-    let (mut digest, mut count, mut after) = (Digest::new(), 0, None);
+    let (mut check, mut after) = (FigureCheck::new(), None);
     loop {
         let page = figures_page(connection, &Slice::of_day(day), after.take()).await?;
-        page.iter().for_each(|figure| digest.add(figure));
-        count += page.len() as u64;
+        check.add(&page);
         after = page.last().map(|figure| (figure.hour, figure.key.clone()));
         if page.len() < LEDGER_ROWS_MAX {
             break;
         }
     }
-    if count != stored.period.figure_count || digest.finish().as_bytes()[..] != stored.digest {
-        found.find(format!("ledger: the figures of {day} are not those it was frozen with"));
-    }
-    found.rows_checked += count;
+    check.finish(&stored, found);
     Ok(())
 }
