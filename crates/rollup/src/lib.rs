@@ -25,6 +25,7 @@ mod export;
 pub mod files;
 mod question;
 mod subscriber;
+mod sums;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
