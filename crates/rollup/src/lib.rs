@@ -1,4 +1,4 @@
-//! Counters by dimension and time window, and questions on them (own files; ClickHouse later).
+//! Counters by dimension and time window, and questions on them: in own files, or on a ClickHouse server.
 //!
 //! An epoch of counting goes in as a set of small sums by cell ([`reckon_event::Deltas`]); questions
 //! come out as rows of figures by time bucket and dimension. Everything here is additive: a window is
@@ -20,17 +20,22 @@
 //! again; what was in already is answered with [`Applied::Again`].
 
 mod answer;
+#[cfg(feature = "clickhouse")]
+pub mod clickhouse;
 mod error;
 mod export;
 pub mod files;
 mod question;
 mod subscriber;
+mod sums;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
 use reckon_event::{Applied, Deltas, Epoch, Kind, TenantId, Timestamp, Verdict};
 
+#[cfg(feature = "clickhouse")]
+pub use self::clickhouse::ClickHouse;
 pub use answer::{Answer, Counts, Keys, Row, Spend, Text};
 pub use error::{BrokenKind, Error, Field, Refusal};
 pub use export::{Export, Exported};
@@ -79,6 +84,12 @@ pub struct LiveSecond {
 /// The seam: own files and ClickHouse keep these promises, and one conformance suite proves it.
 ///
 /// A store takes one line of epochs: one stage of one slot group, bound by the first epoch it takes.
+///
+/// Where two stores are open on the same sums, which own files do not allow and a server does, the one
+/// that was handed an epoch of the higher generation is the one that writes, and of the same generation
+/// the later one. The other is told so at the latest when it persists ([`Refusal::Fenced`], or
+/// [`BrokenKind::Poisoned`] within one generation), nobody but itself ever sees what it has not
+/// persisted, and from then on it answers what the one that writes has persisted.
 pub trait RollupStore: Send + Sync {
     /// Takes an epoch. It becomes visible whole or not at all.
     ///
@@ -90,8 +101,9 @@ pub trait RollupStore: Send + Sync {
     /// Makes everything applied so far durable and returns its last epoch (0: none yet). What is
     /// visible after a crash is exactly the epochs up to the last marker, never part of one.
     ///
-    /// After an error the store takes nothing more and must be opened anew; questions are still
-    /// answered.
+    /// After an error it may be asked again: a store that cannot know any more what is durable says
+    /// [`BrokenKind::Poisoned`] from then on, takes nothing more and must be opened anew; any other goes
+    /// on where it was. Questions are still answered.
     fn persist(&self) -> Result<u64, Error>;
 
     /// How far the store has come.

@@ -15,6 +15,7 @@ use reckon_event::Measure;
 use super::column;
 use super::row::{CURRENCY_CODES, Key, Lead, Row};
 use super::wire::Reader;
+use crate::{Dimension, Query};
 
 /// The most rows in a block.
 pub(super) const BLOCK_ROWS: usize = 2_048;
@@ -54,6 +55,19 @@ pub(super) struct Wanted(u16);
 
 impl Wanted {
     pub(super) const ALL: Wanted = Wanted((1 << COLUMNS) - 1);
+
+    /// The columns a question looks at.
+    pub(super) fn of(query: &Query) -> Self {
+        let filter = &query.filter;
+        Self::dimensions([
+            filter.ad.is_some() || query.groups_by(Dimension::Ad),
+            filter.campaign.is_some() || query.groups_by(Dimension::Campaign),
+            filter.region.is_some() || query.groups_by(Dimension::Region),
+            filter.device.is_some() || query.groups_by(Dimension::Device),
+            filter.placement.is_some() || query.groups_by(Dimension::Placement),
+            filter.position.is_some() || query.groups_by(Dimension::Position),
+        ])
+    }
 
     /// The columns without those of dimensions that `wanted` says no to, by their place among ad,
     /// campaign, region, device, placement, position.

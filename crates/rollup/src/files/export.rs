@@ -1,45 +1,14 @@
-//! Exports, and the summing of rows as they are kept.
+//! Exports: rows as they are kept.
 
 use reckon_disk::Disk;
-use reckon_event::{Cell, Kind, Measure, TenantId, Timestamp, Verdict};
+use reckon_event::Timestamp;
 
 use super::block::Wanted;
-use super::hot::Table;
-use super::options::Dimensions;
-use super::plan::{Need, plan};
-use super::row::{Row, Select, currency_of};
+use super::row::Select;
 use super::{Files, Line, Visible};
-use crate::{Error, Export, Exported, Field, Filter};
-
-/// Sums of rows under the keys of a cube, up to a bound.
-pub(super) struct Gathered {
-    table: Table,
-    shape: (Dimensions, i64),
-    rows_max: usize,
-}
-
-impl Gathered {
-    pub(super) fn new(shape: (Dimensions, i64), rows_max: usize) -> Self {
-        Gathered { table: Table::default(), shape, rows_max }
-    }
-
-    /// Adds a row, or takes it away.
-    pub(super) fn add(&mut self, row: &Row, sign: i64) -> Result<(), Error> {
-        if self.table.len() >= self.rows_max {
-            let fix = format!("more than {} sums: ask for less time at once", self.rows_max);
-            return Err(Error::question(Field::To, fix));
-        }
-        let Measure { count, spend } = row.measure;
-        let measure = Measure { count: count * sign, spend: spend * sign };
-        self.table.add(row.key.project(self.shape.0, self.shape.1), measure);
-        Ok(())
-    }
-
-    /// What is not zero, sorted.
-    pub(super) fn sorted(mut self) -> Vec<Row> {
-        self.table.take_sorted()
-    }
-}
+use crate::sums::gathered::{Gathered, figure};
+use crate::sums::plan::Need;
+use crate::{Error, Export, Exported, Filter};
 
 impl Files {
     pub(super) fn export_rows(&self, export: &Export) -> Result<Exported, Error> {
@@ -53,7 +22,7 @@ impl Files {
         let (stretches, frozen, durable, applied) = {
             let visible = self.visible();
             let Visible { hot, line, durable, .. } = &*visible;
-            let stretches = plan(&need, durable)?;
+            let stretches = durable.plan(&need)?;
             let mut outcome = Ok(());
             hot.scan_active(&select, |row| {
                 if outcome.is_ok() {
@@ -87,22 +56,4 @@ impl Files {
             figures: gathered.sorted().iter().map(figure).collect(),
         })
     }
-}
-
-fn figure(row: &Row) -> (Cell, Measure) {
-    let key = &row.key;
-    let cell = Cell {
-        second: key.second,
-        tenant: TenantId(key.tenant),
-        ad: key.ad,
-        campaign: key.campaign,
-        region: key.region,
-        device: key.device,
-        placement: key.placement,
-        position: key.position,
-        kind: Kind::from_code(key.kind).expect("it was one when it was applied"),
-        verdict: Verdict::from_code(key.verdict).expect("it was one when it was applied"),
-        currency: currency_of(key.currency).expect("other codes are refused when they are read"),
-    };
-    (cell, row.measure)
 }

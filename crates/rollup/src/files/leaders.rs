@@ -25,15 +25,15 @@ use super::options::Dimensions;
 use super::row::{CURRENCY_CODES, Row};
 use super::wire::{Reader, seal, unseal};
 use crate::Dimension;
+use crate::sums::ranking::{GROSS, LIMIT_MAX};
 
 /// Figures ads are ranked by: those of [`crate::Counts`] in their order, and clicks gross.
 pub(super) const RANKED: usize = 7;
 
-/// The place of clicks gross.
-pub(super) const GROSS: usize = 6;
-
 /// How many ads lead by each figure.
-pub(super) const LEADERS: usize = 4_096;
+const LEADERS: usize = 4_096;
+
+const _: () = assert!(LEADERS >= 4 * LIMIT_MAX, "the first are found among the leaders");
 
 /// A tenant has leaders in a run where it has this share of its rows, or
 const SHARE_MIN: u64 = 64;

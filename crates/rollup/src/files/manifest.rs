@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 
 use reckon_event::{TenantId, Timestamp};
 
-use super::options::{Cube, Dimensions, Filling, Pane};
+pub(super) use crate::sums::cube::Declared;
+pub(super) use crate::sums::line::Line;
+
+use super::options::{Dimensions, Pane};
 use super::run::{RunMeta, Span};
 use super::totals::Totals;
 use super::wire::{Reader, put_text, seal, unseal};
@@ -29,55 +32,6 @@ const MAGIC_1: &[u8; 8] = b"RKNMAN01";
 
 /// Marks of mended spans that are remembered.
 pub(super) const MENDS_MAX: usize = 64;
-
-/// Which epochs are in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line {
-    /// The stage; 0 before the first epoch.
-    pub stage: u8,
-    pub group: u16,
-    pub generation: u32,
-    /// The last epoch; 0 before the first.
-    pub number: u64,
-}
-
-/// A declared cube, and the second from which on it is whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Declared {
-    pub name: String,
-    pub dimensions: Dimensions,
-    pub pane: Pane,
-    /// Rows before it have been dropped; `i64::MIN` where none ever was.
-    pub floor: i64,
-    /// It has everything from there to this second, and questions may read that; `i64::MAX` where it
-    /// is filled at once.
-    pub sealed: i64,
-    /// New rows before this second go into it with every marker: `sealed`, or where that will be when
-    /// the work under way is done.
-    pub taken: i64,
-}
-
-impl Declared {
-    pub(super) fn of(cube: &Cube) -> Self {
-        let Cube { name, dimensions, pane, .. } = cube;
-        let sealed = match cube.filling {
-            Filling::AtOnce => i64::MAX,
-            Filling::WhenPast => i64::MIN,
-        };
-        Declared {
-            name: name.clone(),
-            dimensions: *dimensions,
-            pane: *pane,
-            floor: i64::MIN,
-            sealed,
-            taken: sealed,
-        }
-    }
-
-    pub(super) fn is(&self, cube: &Cube) -> bool {
-        (&self.name, self.dimensions, self.pane) == (&cube.name, cube.dimensions, cube.pane)
-    }
-}
 
 /// A run to be made of others.
 #[derive(Clone, Debug, PartialEq, Eq)]

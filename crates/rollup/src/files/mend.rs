@@ -13,38 +13,12 @@ use reckon_event::{Deltas, TenantId, Timestamp};
 use super::Files;
 use super::block::Wanted;
 use super::commit::Next;
-use super::export::Gathered;
 use super::manifest::{Declared, Mend};
 use super::row::{Key, Row, Select};
 use super::spill::Spill;
+use crate::sums::gathered::Gathered;
+use crate::sums::recount::Recount;
 use crate::{Error, Field, Filter};
-
-/// What the sums of a span are to be.
-struct Recount<'a> {
-    tenant: TenantId,
-    from: i64,
-    to: i64,
-    figures: &'a Deltas,
-}
-
-impl Recount<'_> {
-    fn check(&self) -> Result<(), Error> {
-        if self.from % 60 != 0 || self.to % 60 != 0 || self.from >= self.to {
-            return Err(Error::question(Field::From, "give `from` and `to` in whole minutes"));
-        }
-        let inside = self.from..self.to;
-        let is_foreign = |cell: &reckon_event::Cell| {
-            cell.tenant != self.tenant || !inside.contains(&cell.second)
-        };
-        match self.figures.cells.keys().any(is_foreign) {
-            true => Err(Error::question(
-                Field::From,
-                "give figures of the tenant and of seconds from `from` to before `to` only",
-            )),
-            false => Ok(()),
-        }
-    }
-}
 
 impl Files {
     /// See [`crate::RollupStore::rebuild`].
@@ -54,11 +28,7 @@ impl Files {
         (from, to): (Timestamp, Timestamp),
         figures: &Deltas,
     ) -> Result<u64, Error> {
-        let recount = Recount { tenant, from: from.seconds(), to: to.seconds(), figures };
-        if from.0 % Timestamp::SECOND != 0 || to.0 % Timestamp::SECOND != 0 {
-            return Err(Error::question(Field::From, "give `from` and `to` in whole minutes"));
-        }
-        recount.check()?;
+        let recount = Recount::of(tenant, (from, to), figures)?;
         let mut writer = self.writer()?;
         self.learn(figures);
         writer.poisoned = true;

@@ -22,8 +22,6 @@ mod block;
 mod column;
 mod commit;
 mod export;
-mod fold;
-mod hot;
 mod leaders;
 mod manifest;
 mod mend;
@@ -31,11 +29,7 @@ mod merge;
 mod names;
 mod open;
 mod options;
-mod order;
-mod plan;
-mod row;
 mod run;
-mod slide;
 mod spill;
 mod top;
 mod totals;
@@ -49,28 +43,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use reckon_disk::{Disk, Lock};
 use reckon_event::{Applied, Deltas, Epoch, TenantId, Timestamp};
 
-use self::fold::{Fold, wanted};
-use self::hot::{Frozen, Hot};
-use self::manifest::{Line, Manifest};
-use self::names::Names;
-use self::plan::{Need, Stretch, plan};
-use self::row::{Key, Select};
+use self::block::Wanted;
+use self::manifest::Manifest;
 use self::run::Run;
-use self::slide::{Windows, slide};
-use self::top::Ranking;
 use self::totals::Totals;
 use self::work::{Task, Work};
+use crate::sums::fold::{self, Fold};
+use crate::sums::hot::{self, Frozen, Hot};
+use crate::sums::line::{Decision, Line, decide};
+use crate::sums::names::Names;
+use crate::sums::plan::{Need, Stretch, plan};
+use crate::sums::ranking::Ranking;
+use crate::sums::row::{self, Key, Select};
+use crate::sums::slide::{Windows, slide};
+use crate::sums::{live, order};
 use crate::{
-    Answer, BrokenKind, Counts, Error, Export, Exported, Field, Filter, Granularity, LiveSecond,
-    Marks, Query, Refusal, RollupStore, Row, Total,
+    Answer, BrokenKind, Error, Export, Exported, Granularity, LiveSecond, Marks, Query,
+    RollupStore, Row, Total,
 };
 
 pub use self::manifest::Mend;
-pub use self::options::{Cube, Dimensions, Filling, Merging, Options, Pane};
-pub use self::verify::{Damage, Report, verify};
+pub use self::options::{Merging, Options};
+pub use crate::sums::cube::{Cube, Dimensions, Filling, Pane};
 
-/// The most seconds [`RollupStore::live`] answers.
-const LIVE_SECONDS_MAX: u32 = 3_600;
+pub use self::verify::{Damage, Report, verify};
 
 /// A rollup in a folder of its own.
 pub struct Files {
@@ -110,27 +106,6 @@ struct Visible {
 struct Durable {
     manifest: Manifest,
     runs: Vec<Arc<Run>>,
-}
-
-/// What becomes of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
-    Fresh,
-    Again,
-}
-
-fn decide(line: &Line, epoch: &Epoch) -> Result<Decision, Refusal> {
-    if line.stage != 0 && (line.stage, line.group) != (epoch.stage, epoch.group) {
-        return Err(Refusal::OtherLine { stage: line.stage, group: line.group });
-    }
-    if epoch.generation < line.generation {
-        return Err(Refusal::Fenced(line.generation));
-    }
-    match epoch.number {
-        number if number == line.number + 1 => Ok(Decision::Fresh),
-        number if (1..=line.number).contains(&number) => Ok(Decision::Again),
-        got => Err(Refusal::Gap { expected: line.number + 1, got }),
-    }
 }
 
 impl Files {
@@ -193,21 +168,8 @@ impl Files {
 
     /// Remembers the texts of an epoch, up to the bound. Mostly there is nothing new.
     fn learn(&self, deltas: &Deltas) {
-        let is_new = {
-            let names = self.names();
-            deltas.names.keys().any(|key| !names.has(*key))
-        };
-        if !is_new {
-            return;
-        }
-        // Sorted, so that which texts the bound keeps does not hang on the order of a hash table.
-        let mut texts: Vec<(&u64, &String)> = deltas.names.iter().collect();
-        texts.sort_unstable();
-        let mut names = self.names_mut();
-        for (key, text) in texts {
-            if names.len() < self.options.names_max {
-                names.learn(*key, text);
-            }
+        if !self.names().has_all(deltas) {
+            self.names_mut().learn_all(deltas, self.options.names_max);
         }
     }
 
@@ -215,7 +177,7 @@ impl Files {
     fn snapshot(&self, query: &Query, bounds: (i64, i64)) -> Result<Snapshot, Error> {
         let need = Need::of(query, bounds);
         let visible = self.visible();
-        let stretches = plan(&need, &visible.durable)?;
+        let stretches = visible.durable.plan(&need)?;
         let (from, to) = (need.from, need.to);
         let select = Select { tenant: Some(query.tenant.0), filter: query.filter, from, to };
         let mut fold = Fold::new(query, (from, to), self.options.groups_max);
@@ -281,7 +243,7 @@ impl Snapshot {
     /// Adds the runs.
     fn fold_runs(&mut self, disk: &dyn Disk, query: &Query) -> Result<(), Error> {
         let Snapshot { stretches, select, fold, durable, .. } = self;
-        let wanted = wanted(query);
+        let wanted = Wanted::of(query);
         for stretch in stretches.iter() {
             let shape = durable.shape(stretch.cube);
             let select = Select { from: stretch.from, to: stretch.to, ..*select };
@@ -306,6 +268,16 @@ impl Snapshot {
 }
 
 impl Durable {
+    /// The stretches that answer.
+    fn plan(&self, need: &Need) -> Result<Vec<Stretch>, Error> {
+        plan(need, &self.manifest.cubes, |place, pane| {
+            let overlapping = self.runs_of(place).filter(|run| run.overlaps(need.from, need.to));
+            overlapping
+                .map(|run| (run.meta.least, run.meta.greatest + pane, run.meta.rows))
+                .collect()
+        })
+    }
+
     /// What a cube keeps, and the width of its panes in seconds.
     fn shape(&self, cube: usize) -> (Dimensions, i64) {
         let cube = &self.manifest.cubes[cube];
@@ -324,12 +296,6 @@ impl Drop for Files {
         if let Some(work) = writer.work.take() {
             work.stop();
         }
-    }
-}
-
-impl Line {
-    fn applied(&self) -> Option<u64> {
-        (self.number > 0).then_some(self.number)
     }
 }
 
@@ -417,27 +383,7 @@ impl RollupStore for Files {
         ad: Option<u64>,
         seconds: u32,
     ) -> Result<Vec<LiveSecond>, Error> {
-        if !(1..=LIVE_SECONDS_MAX).contains(&seconds) {
-            let fix = format!("ask for 1 to {LIVE_SECONDS_MAX} seconds");
-            return Err(Error::question(Field::Seconds, fix));
-        }
-        let Some(newest) = self.marks().newest else { return Ok(Vec::new()) };
-        let to = newest.plus(Timestamp::SECOND);
-        let from = to.plus(-i64::from(seconds) * Timestamp::SECOND);
-        let filter = Filter { ad, ..Filter::default() };
-        let query = Query { filter, ..Query::new(tenant, from, to, Granularity::Second) };
-        let rows = self.query(&query)?.rows;
-        let mut rows = rows.into_iter().peekable();
-        let second = |at: u32| from.plus(i64::from(at) * Timestamp::SECOND);
-        Ok((0..seconds)
-            .map(|at| {
-                let row = rows.next_if(|row| row.bucket == Some(second(at)));
-                LiveSecond {
-                    second: second(at),
-                    counts: row.map_or(Counts::default(), |r| r.counts),
-                }
-            })
-            .collect())
+        live::live(self, tenant, ad, seconds)
     }
 
     fn totals(&self) -> Result<Vec<Total>, Error> {

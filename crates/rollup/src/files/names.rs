@@ -4,15 +4,14 @@
 //! dictionary needs no epoch of its own: one file for what each `persist` adds, rewritten as one when
 //! there are many.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use reckon_disk::{Disk, Open, read_all};
 
 use super::wire::{Reader, put_text, seal, unseal};
 use crate::Error;
+use crate::sums::names::Names;
 
 const MAGIC: &[u8; 8] = b"RKNTXT01";
 
@@ -21,62 +20,11 @@ pub(super) fn names_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("names-{id:016}"))
 }
 
-/// Texts by key.
-#[derive(Default)]
-pub(super) struct Names {
-    texts: HashMap<u64, Arc<str>, RandomState>,
-    /// Keys no file has yet.
-    fresh: Vec<u64>,
-}
-
 impl Names {
-    pub(super) fn len(&self) -> usize {
-        self.texts.len()
-    }
-
-    pub(super) fn has(&self, key: u64) -> bool {
-        self.texts.contains_key(&key)
-    }
-
-    pub(super) fn get(&self, key: u64) -> Option<&Arc<str>> {
-        self.texts.get(&key)
-    }
-
-    /// Remembers a text; the first of a key stays.
-    pub(super) fn learn(&mut self, key: u64, text: &str) {
-        if !self.has(key) {
-            self.texts.insert(key, text.into());
-            self.fresh.push(key);
-        }
-    }
-
-    /// Texts no file has yet, sorted by key.
-    pub(super) fn fresh(&self) -> Vec<(u64, Arc<str>)> {
-        self.sorted(self.fresh.iter())
-    }
-
-    /// All texts, sorted by key.
-    pub(super) fn all(&self) -> Vec<(u64, Arc<str>)> {
-        self.sorted(self.texts.keys())
-    }
-
-    fn sorted<'a>(&self, keys: impl Iterator<Item = &'a u64>) -> Vec<(u64, Arc<str>)> {
-        let mut texts: Vec<_> = keys.map(|key| (*key, Arc::clone(&self.texts[key]))).collect();
-        texts.sort_unstable_by_key(|(key, _)| *key);
-        texts
-    }
-
-    /// Files have all texts now.
-    pub(super) fn settle(&mut self) {
-        self.fresh.clear();
-    }
-
     /// Adds the texts of a file.
     pub(super) fn load(&mut self, disk: &dyn Disk, dir: &Path, id: u64) -> Result<(), Error> {
         let texts = read_names(disk, dir, id)?;
-        for (key, text) in texts {
-            self.texts.entry(key).or_insert_with(|| text.into());
-        }
+        self.know(texts);
         Ok(())
     }
 }

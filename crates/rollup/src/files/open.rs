@@ -15,11 +15,12 @@ use reckon_disk::{Disk, Lock, read_all, write_whole};
 use super::Durable;
 use super::manifest::{Declared, Manifest, manifest_number, manifest_path};
 use super::merge::{Proceed, seal_runs, wide};
-use super::names::{Names, names_path};
+use super::names::names_path;
 use super::options::{Cube, Filling, Options};
 use super::run::{Folder, Run, RunMeta, Span, run_path};
 use super::spill::Spill;
 use super::work::{Task, settle};
+use crate::sums::names::Names;
 use crate::{BrokenKind, Error};
 
 /// What a folder holds.

@@ -18,13 +18,12 @@ use reckon_disk::Disk;
 use super::Snapshot;
 use super::block::Wanted;
 use super::fold::Fold;
-use super::leaders::{GROSS, LEADERS, Leaders};
+use super::leaders::Leaders;
 use super::options::Dimensions;
 use super::row::Select;
 use super::run::Run;
-use crate::{
-    Counts, Dimension, Direction, Error, Filter, Granularity, Metric, Order, OrderBy, Query,
-};
+use crate::sums::ranking::Ranking;
+use crate::{Error, Filter};
 
 /// Looks into runs after which reading them whole is as quick.
 const LOOKS_MAX: usize = 512;
@@ -32,52 +31,6 @@ const LOOKS_MAX: usize = 512;
 /// The columns of an ad's figures.
 fn wanted() -> Wanted {
     Wanted::dimensions([true, false, false, false, false, false])
-}
-
-/// A question that leaders can answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ranking {
-    /// The place of the figure among those ads are ranked by.
-    figure: usize,
-    limit: usize,
-}
-
-impl Ranking {
-    /// The ads with most of a count, over one window, of everything.
-    pub(super) fn of(query: &Query) -> Option<Self> {
-        let Some(OrderBy { by: Order::Metric(by), direction: Direction::Descending }) =
-            query.order_by
-        else {
-            return None;
-        };
-        let is_plain = query.granularity == Granularity::Total
-            && query.group_by == [Dimension::Ad]
-            && query.filter == Filter::default();
-        let limit = query.limit.filter(|_| is_plain)? as usize;
-        let figure = match by {
-            Metric::Impressions => 0,
-            Metric::Views => 1,
-            Metric::Clicks => 2,
-            Metric::Duplicates => 3,
-            Metric::Invalid => 4,
-            Metric::Conversions => 5,
-            Metric::ClicksGross => GROSS,
-            Metric::Ctr | Metric::SpendMicros => return None,
-        };
-        (limit <= LEADERS / 4).then_some(Ranking { figure, limit })
-    }
-
-    const fn value(self, counts: &Counts) -> i64 {
-        match self.figure {
-            0 => counts.impressions,
-            1 => counts.views,
-            2 => counts.clicks,
-            3 => counts.duplicates,
-            4 => counts.invalid,
-            5 => counts.conversions,
-            _ => counts.clicks_gross(),
-        }
-    }
 }
 
 /// A run that is read by its leaders, and the part of it that is asked for.

@@ -1,5 +1,7 @@
 //! The naive rollup: a list of all cells ever applied, summed anew for each question.
 
+pub mod random;
+
 use std::collections::BTreeMap;
 
 use reckon_event::{Cell, Currency, Kind, Measure, Timestamp, Verdict};

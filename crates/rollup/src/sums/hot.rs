@@ -12,12 +12,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use reckon_event::Measure;
 
-use super::options::Dimensions;
+use super::cube::Dimensions;
 use super::row::{Key, Row, Select};
 
 /// Rows by key: an insertion-ordered table.
 #[derive(Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Row>,
     places: HashTable<u32>,
     hasher: RandomState,
@@ -26,17 +26,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    pub(super) fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }
 
     /// Adds to one row.
     #[inline]
-    pub(super) fn add(&mut self, key: Key, measure: Measure) {
+    pub(crate) fn add(&mut self, key: Key, measure: Measure) {
         let Table { rows, places, hasher, .. } = self;
         let hash = hasher.hash_one(key);
         if let Some(&place) = places.find(hash, |&place| rows[place as usize].key == key) {
@@ -49,7 +49,7 @@ impl Table {
     }
 
     /// Takes all rows out, sorted, without those that are zero. The table keeps its memory.
-    pub(super) fn take_sorted(&mut self) -> Vec<Row> {
+    pub(crate) fn take_sorted(&mut self) -> Vec<Row> {
         self.places.clear();
         self.rows.retain(|row| !row.is_zero());
         let sorted = sorted_by_key(&self.rows, &mut self.order);
@@ -76,14 +76,14 @@ fn sorted_by_key(rows: &[Row], order: &mut Vec<u128>) -> Vec<Row> {
 }
 
 /// A frozen segment: sorted, shared, never changed.
-pub(super) struct Frozen {
+pub(crate) struct Frozen {
     rows: Vec<Row>,
     seconds: (i64, i64),
 }
 
 impl Frozen {
     /// All rows, in the order of their keys.
-    pub(super) fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }
 
@@ -94,7 +94,7 @@ impl Frozen {
     }
 
     /// Hands the rows of `select` to `sink`.
-    pub(super) fn scan(&self, select: &Select, mut sink: impl FnMut(&Row)) {
+    pub(crate) fn scan(&self, select: &Select, mut sink: impl FnMut(&Row)) {
         if self.seconds.1 < select.from || self.seconds.0 >= select.to {
             return;
         }
@@ -112,7 +112,7 @@ impl Frozen {
 }
 
 /// The hot part.
-pub(super) struct Hot {
+pub(crate) struct Hot {
     segment_rows: usize,
     active: Table,
     frozen: Vec<Arc<Frozen>>,
@@ -121,18 +121,18 @@ pub(super) struct Hot {
 
 impl Hot {
     /// An empty one, whose active segment holds up to `segment_rows`.
-    pub(super) fn new(segment_rows: usize) -> Self {
+    pub(crate) fn new(segment_rows: usize) -> Self {
         Hot { segment_rows, active: Table::default(), frozen: Vec::new(), frozen_rows: 0 }
     }
 
     /// Rows in memory.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.active.len() + self.frozen_rows
     }
 
     /// Adds to one cell.
     #[inline]
-    pub(super) fn add(&mut self, key: Key, measure: Measure) {
+    pub(crate) fn add(&mut self, key: Key, measure: Measure) {
         if self.active.len() >= self.segment_rows {
             self.freeze();
         }
@@ -140,7 +140,7 @@ impl Hot {
     }
 
     /// Freezes the active segment.
-    pub(super) fn freeze(&mut self) {
+    pub(crate) fn freeze(&mut self) {
         if self.active.len() == 0 {
             return;
         }
@@ -150,17 +150,17 @@ impl Hot {
     }
 
     /// The frozen segments.
-    pub(super) fn frozen(&self) -> Vec<Arc<Frozen>> {
+    pub(crate) fn frozen(&self) -> Vec<Arc<Frozen>> {
         self.frozen.clone()
     }
 
     /// Hands the rows of `select` in the active segment to `sink`.
-    pub(super) fn scan_active(&self, select: &Select, mut sink: impl FnMut(&Row)) {
+    pub(crate) fn scan_active(&self, select: &Select, mut sink: impl FnMut(&Row)) {
         self.active.rows().iter().filter(|row| select.takes(&row.key)).for_each(&mut sink);
     }
 
     /// Forgets the first `count` frozen segments: files have them now.
-    pub(super) fn forget(&mut self, count: usize) {
+    pub(crate) fn forget(&mut self, count: usize) {
         for frozen in self.frozen.drain(..count) {
             self.frozen_rows -= frozen.rows.len();
         }

@@ -8,12 +8,12 @@ use std::hash::{Hash, Hasher};
 
 use reckon_event::{Cell, Currency, Measure};
 
-use super::options::Dimensions;
+use super::cube::Dimensions;
 use crate::{Dimension, Filter};
 
 /// The key of a row. The order of the fields is the order of rows in every run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub tenant: u32,
     pub ad: u64,
     pub campaign: u64,
@@ -47,19 +47,19 @@ impl Hash for Key {
 
 /// A row: a key and its sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub key: Key,
     pub measure: Measure,
 }
 
 impl Row {
-    pub(super) fn is_zero(&self) -> bool {
+    pub(crate) fn is_zero(&self) -> bool {
         self.measure == Measure::default()
     }
 }
 
 impl Key {
-    pub(super) fn of(cell: &Cell) -> Self {
+    pub(crate) fn of(cell: &Cell) -> Self {
         Key {
             tenant: cell.tenant.0,
             ad: cell.ad,
@@ -77,7 +77,7 @@ impl Key {
 
     /// The key of the row a cube keeps this one in.
     #[must_use]
-    pub(super) const fn project(self, kept: Dimensions, pane_seconds: i64) -> Self {
+    pub(crate) const fn project(self, kept: Dimensions, pane_seconds: i64) -> Self {
         const fn keep(kept: Dimensions, dimension: Dimension, key: u64) -> u64 {
             if kept.has(dimension) { key } else { 0 }
         }
@@ -96,7 +96,7 @@ impl Key {
 
 /// Which rows a question is about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Select {
+pub(crate) struct Select {
     /// One tenant, or all.
     pub tenant: Option<u32>,
     pub filter: Filter,
@@ -107,7 +107,7 @@ pub(super) struct Select {
 }
 
 impl Select {
-    pub(super) fn takes(&self, key: &Key) -> bool {
+    pub(crate) fn takes(&self, key: &Key) -> bool {
         fn is<T: Copy + PartialEq>(wanted: Option<T>, value: T) -> bool {
             wanted.is_none_or(|wanted| wanted == value)
         }
@@ -124,7 +124,7 @@ impl Select {
 
     /// The least and the greatest of the leading parts of keys that can be taken, in rows that keep
     /// `kept`. A campaign bounds them only where there is one ad: else it has rows between all ads.
-    pub(super) fn lead(&self, kept: Dimensions) -> (Lead, Lead) {
+    pub(crate) fn lead(&self, kept: Dimensions) -> (Lead, Lead) {
         let bounds = |dimension, wanted: Option<u64>| match wanted {
             _ if !kept.has(dimension) => (0, 0),
             Some(key) => (key, key),
@@ -142,34 +142,34 @@ impl Select {
 }
 
 /// The leading part of a key: tenant, ad, campaign.
-pub(super) type Lead = (u32, u64, u64);
+pub(crate) type Lead = (u32, u64, u64);
 
 /// From the least leading part to the greatest.
-pub(super) const LEADS_ALL: (Lead, Lead) = ((0, 0, 0), (u32::MAX, u64::MAX, u64::MAX));
+pub(crate) const LEADS_ALL: (Lead, Lead) = ((0, 0, 0), (u32::MAX, u64::MAX, u64::MAX));
 
 impl Key {
-    pub(super) const fn lead(&self) -> Lead {
+    pub(crate) const fn lead(&self) -> Lead {
         (self.tenant, self.ad, self.campaign)
     }
 }
 
 /// How many codes of currencies there are.
-pub(super) const CURRENCY_CODES: u16 = 26 * 26 * 26;
+pub(crate) const CURRENCY_CODES: u16 = 26 * 26 * 26;
 
 /// Three capital letters as a number to base 26, so that codes sort as the letters do.
-pub(super) fn currency_code(currency: Currency) -> u16 {
+pub(crate) fn currency_code(currency: Currency) -> u16 {
     currency.bytes().iter().fold(0, |code, letter| code * 26 + u16::from(letter - b'A'))
 }
 
 /// The currency of a code; `None` for a number that is none.
-pub(super) fn currency_of(code: u16) -> Option<Currency> {
+pub(crate) fn currency_of(code: u16) -> Option<Currency> {
     let letter = |value: u16| u8::try_from(value).ok().filter(|v| *v < 26).map(|v| v + b'A');
     let bytes = [letter(code / 676)?, letter(code / 26 % 26)?, letter(code % 26)?];
     Currency::from_bytes(bytes).ok()
 }
 
 /// Merges neighbours with equal keys and drops rows that have become zero.
-pub(super) fn merge_neighbours(rows: &mut Vec<Row>) {
+pub(crate) fn merge_neighbours(rows: &mut Vec<Row>) {
     rows.dedup_by(|row, kept| {
         let same = row.key == kept.key;
         if same {

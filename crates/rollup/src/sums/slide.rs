@@ -10,7 +10,7 @@ use crate::Error;
 
 /// The windows to be answered: ends `e`, multiples of `step`, with `from < e <= to`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Windows {
+pub(crate) struct Windows {
     pub from: i64,
     pub to: i64,
     pub window: i64,
@@ -18,7 +18,7 @@ pub(super) struct Windows {
 }
 
 /// Turns groups of panes into groups of windows whose bucket is the window's exclusive end.
-pub(super) fn slide(
+pub(crate) fn slide(
     mut panes: Vec<(GroupKey, Sums)>,
     windows: Windows,
     groups_max: usize,

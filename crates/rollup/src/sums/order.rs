@@ -18,7 +18,7 @@ use crate::{
 type Group = (GroupKey, Sums);
 
 /// The rows of an answer.
-pub(super) fn rows(
+pub(crate) fn rows(
     mut groups: Vec<Group>,
     query: &Query,
     names: &Names,
@@ -46,7 +46,7 @@ pub(super) fn rows(
 
 /// The rows of an answer in the order of time, from what has that order already. Nothing but time tells
 /// them apart, so there is nothing to look up.
-pub(super) fn rows_of_series(fold: Fold, query: &Query) -> Vec<Row> {
+pub(crate) fn rows_of_series(fold: Fold, query: &Query) -> Vec<Row> {
     let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
     let mut rows = Vec::with_capacity(fold.filled().min(limit));
     let mut last = None;

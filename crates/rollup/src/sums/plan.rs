@@ -8,10 +8,8 @@
 
 use reckon_event::Timestamp;
 
-use super::Durable;
+use super::cube::{Declared, Dimensions, Pane};
 use super::fold::bucket_seconds;
-use super::manifest::Declared;
-use super::options::{Dimensions, Pane};
 use crate::{Dimension, Error, Field, Filter, Granularity, Query};
 
 /// Rows a run costs at least: a block is read whole.
@@ -19,7 +17,7 @@ const BLOCK_COST: u64 = 2_048;
 
 /// What a question needs of cubes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Need {
+pub(crate) struct Need {
     pub dimensions: Dimensions,
     /// Panes must divide this many seconds; `None`: any will do.
     pub grain: Option<i64>,
@@ -32,14 +30,14 @@ pub(super) struct Need {
 
 /// A stretch of time that is read from one cube.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     pub cube: usize,
     pub from: i64,
     pub to: i64,
 }
 
 impl Need {
-    pub(super) fn of(query: &Query, (from, to): (i64, i64)) -> Self {
+    pub(crate) fn of(query: &Query, (from, to): (i64, i64)) -> Self {
         let filter = &query.filter;
         let filtered = [
             (Dimension::Ad, filter.ad.is_some()),
@@ -82,12 +80,17 @@ impl Need {
     }
 }
 
-/// The stretches that answer, in the order of time; or why there are none.
-pub(super) fn plan(need: &Need, durable: &Durable) -> Result<Vec<Stretch>, Error> {
-    let planner = Planner::new(need, durable);
+/// The stretches that answer, in the order of time; or why there are none. `extents` tells of a cube,
+/// by its place, and the width of its panes what lies in the time that is needed.
+pub(crate) fn plan(
+    need: &Need,
+    cubes: &[Declared],
+    extents: impl Fn(usize, i64) -> Vec<Extent>,
+) -> Result<Vec<Stretch>, Error> {
+    let planner = Planner::new(need, cubes, extents);
     match planner.best(need.from, need.to, i64::MAX) {
         Some((_, stretches)) => Ok(stretches),
-        None => Err(why_not(need, &durable.manifest.cubes)),
+        None => Err(why_not(need, cubes)),
     }
 }
 
@@ -124,7 +127,7 @@ fn undeclared(need: &Need) -> Error {
 }
 
 /// A run as the planner sees it: its first second, the one behind its last, its rows.
-type Extent = (i64, i64, u64);
+pub(crate) type Extent = (i64, i64, u64);
 
 struct Candidate<'a> {
     place: usize,
@@ -165,17 +168,17 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(need: &Need, durable: &'a Durable) -> Self {
+    fn new(
+        need: &Need,
+        cubes: &'a [Declared],
+        extents: impl Fn(usize, i64) -> Vec<Extent>,
+    ) -> Self {
         let candidate = |(place, cube): (usize, &'a Declared)| {
             let pane = cube.pane.seconds();
-            let own = durable.runs.iter().filter(|run| usize::from(run.meta.cube) == place);
-            let own = own.filter(|run| run.overlaps(need.from, need.to));
-            let runs = own.map(|run| (run.meta.least, run.meta.greatest + pane, run.meta.rows));
-            Candidate { place, cube, pane, leads: need.leads(cube), runs: runs.collect() }
+            Candidate { place, cube, pane, leads: need.leads(cube), runs: extents(place, pane) }
         };
-        let cubes = durable.manifest.cubes.iter().enumerate();
-        let mut candidates: Vec<Candidate<'a>> =
-            cubes.filter(|(_, cube)| need.is_kept_by(cube)).map(candidate).collect();
+        let kept = cubes.iter().enumerate().filter(|(_, cube)| need.is_kept_by(cube));
+        let mut candidates: Vec<Candidate<'a>> = kept.map(candidate).collect();
         // Among ways that cost the same the first one stays: fewer dimensions, wider panes.
         candidates.sort_by_key(|c| (c.cube.dimensions.len(), -c.pane, c.place));
         Planner { candidates }

@@ -6,13 +6,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use reckon_event::{Kind, Micros, Verdict};
 
-use super::block::Wanted;
 use super::row::Row;
 use crate::{Counts, Dimension, Error, Field, Granularity, Query};
 
 /// What a group's rows have in common. Dimensions that are not grouped by are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GroupKey {
+pub(crate) struct GroupKey {
     /// Start of the bucket in seconds; of the pane, where windows slide; 0 for a total.
     pub bucket: i64,
     pub ad: u64,
@@ -40,7 +39,7 @@ impl Hash for GroupKey {
 
 /// Money by currency. Nearly always there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spend {
+pub(crate) struct Spend {
     currency: u16,
     micros: Micros,
     more: Option<Box<More>>,
@@ -52,7 +51,7 @@ struct More(Vec<(u16, Micros)>);
 
 impl Spend {
     #[inline]
-    pub(super) fn add(&mut self, currency: u16, micros: Micros) {
+    pub(crate) fn add(&mut self, currency: u16, micros: Micros) {
         if self.currency == currency || self.micros == 0 && self.more.is_none() {
             self.currency = currency;
             self.micros += micros;
@@ -70,7 +69,7 @@ impl Spend {
         }
     }
 
-    pub(super) fn add_all(&mut self, other: &Spend, sign: i64) {
+    pub(crate) fn add_all(&mut self, other: &Spend, sign: i64) {
         other.parts().for_each(|(currency, micros)| self.add(currency, micros * sign));
     }
 
@@ -80,37 +79,37 @@ impl Spend {
     }
 
     /// The one amount there is; `None` where there are several, or might be.
-    pub(super) const fn one(&self) -> Option<(u16, Micros)> {
+    pub(crate) const fn one(&self) -> Option<(u16, Micros)> {
         if self.more.is_none() { Some((self.currency, self.micros)) } else { None }
     }
 
     /// By currency, sorted, without zeros.
-    pub(super) fn list(&self) -> Vec<(u16, Micros)> {
+    pub(crate) fn list(&self) -> Vec<(u16, Micros)> {
         let mut list: Vec<_> = self.parts().filter(|(_, micros)| *micros != 0).collect();
         list.sort_unstable();
         list
     }
 
-    pub(super) fn is_zero(&self) -> bool {
+    pub(crate) fn is_zero(&self) -> bool {
         self.micros == 0 && self.parts().all(|(_, micros)| micros == 0)
     }
 }
 
 /// What a group adds up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
+pub(crate) struct Sums {
     pub counts: Counts,
     pub spend: Spend,
 }
 
 impl Sums {
-    pub(super) fn is_zero(&self) -> bool {
+    pub(crate) fn is_zero(&self) -> bool {
         self.counts.is_zero() && self.spend.is_zero()
     }
 
     /// Adds to the figure at place `figure`.
     #[inline]
-    pub(super) const fn add_figure(&mut self, figure: u8, count: i64) {
+    pub(crate) const fn add_figure(&mut self, figure: u8, count: i64) {
         let counts = &mut self.counts;
         match figure {
             0 => counts.impressions += count,
@@ -123,12 +122,12 @@ impl Sums {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Sums) {
+    pub(crate) fn add(&mut self, other: &Sums) {
         self.counts.add(&other.counts);
         self.spend.add_all(&other.spend, 1);
     }
 
-    pub(super) fn subtract(&mut self, other: &Sums) {
+    pub(crate) fn subtract(&mut self, other: &Sums) {
         self.counts.subtract(&other.counts);
         self.spend.add_all(&other.spend, -1);
     }
@@ -183,7 +182,7 @@ impl Shape {
 }
 
 /// The width groups are folded at: panes, where windows slide.
-pub(super) const fn bucket_seconds(granularity: Granularity) -> Option<i64> {
+pub(crate) const fn bucket_seconds(granularity: Granularity) -> Option<i64> {
     match granularity {
         Granularity::Total => None,
         Granularity::Sliding { window, step } => Some(greatest_divisor(window, step) as i64),
@@ -195,27 +194,14 @@ const fn greatest_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_divisor(b, a % b) }
 }
 
-/// The columns a question looks at.
-pub(super) fn wanted(query: &Query) -> Wanted {
-    let filter = &query.filter;
-    Wanted::dimensions([
-        filter.ad.is_some() || query.groups_by(Dimension::Ad),
-        filter.campaign.is_some() || query.groups_by(Dimension::Campaign),
-        filter.region.is_some() || query.groups_by(Dimension::Region),
-        filter.device.is_some() || query.groups_by(Dimension::Device),
-        filter.placement.is_some() || query.groups_by(Dimension::Placement),
-        filter.position.is_some() || query.groups_by(Dimension::Position),
-    ])
-}
-
 /// The place of what no figure counts.
-pub(super) const NO_FIGURE: u8 = 6;
+pub(crate) const NO_FIGURE: u8 = 6;
 
 /// The place of the figure that a kind and a verdict are counted in, by their codes.
-pub(super) struct Places([u8; 1 << 9]);
+pub(crate) struct Places([u8; 1 << 9]);
 
 impl Places {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut places = [NO_FIGURE; 1 << 9];
         for kind in (0..16).filter_map(Kind::from_code) {
             for verdict in Verdict::all() {
@@ -228,7 +214,7 @@ impl Places {
     }
 
     #[inline]
-    pub(super) const fn of(&self, kind: u8, verdict: u8) -> u8 {
+    pub(crate) const fn of(&self, kind: u8, verdict: u8) -> u8 {
         self.0[Self::at(kind, verdict)]
     }
 
@@ -248,7 +234,7 @@ fn figure_place(kind: Kind, verdict: Verdict) -> Option<u8> {
 }
 
 /// Groups by key.
-pub(super) struct Fold {
+pub(crate) struct Fold {
     shape: Shape,
     figure_places: Places,
     groups_max: usize,
@@ -298,7 +284,7 @@ impl ByTime {
 
 impl Fold {
     /// Folds rows of the seconds in `bounds`.
-    pub(super) fn new(query: &Query, bounds: (i64, i64), groups_max: usize) -> Self {
+    pub(crate) fn new(query: &Query, bounds: (i64, i64), groups_max: usize) -> Self {
         let by_time = ByTime::of(query, bounds, groups_max);
         Fold {
             by_time,
@@ -315,7 +301,7 @@ impl Fold {
 
     /// Adds a row.
     #[inline]
-    pub(super) fn add(&mut self, row: &Row) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, row: &Row) -> Result<(), Error> {
         let Row { key, measure } = row;
         let sums = match self.by_time {
             Some(by_time) => &mut self.series[by_time.place(key.second)],
@@ -329,18 +315,38 @@ impl Fold {
         Ok(())
     }
 
+    /// Adds what is summed under a group's key already, in one currency.
+    pub(crate) fn add_group(
+        &mut self,
+        key: GroupKey,
+        currency: u16,
+        counts: &Counts,
+        spend: Micros,
+    ) -> Result<(), Error> {
+        let sums = match self.by_time {
+            Some(by_time) => &mut self.series[by_time.place(key.bucket)],
+            None => {
+                let place = self.place(key)?;
+                &mut self.groups[place].1
+            }
+        };
+        sums.counts.add(counts);
+        sums.spend.add(currency, spend);
+        Ok(())
+    }
+
     /// The place of the group of an ad, where ads alone tell groups apart.
-    pub(super) fn place_of_ad(&mut self, ad: u64) -> Result<usize, Error> {
+    pub(crate) fn place_of_ad(&mut self, ad: u64) -> Result<usize, Error> {
         self.place(GroupKey { ad, ..GroupKey::default() })
     }
 
     /// How many groups there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.groups.len()
     }
 
     /// The ad of the group at `place`, and its sums.
-    pub(super) fn group(&mut self, place: usize) -> (u64, &mut Sums) {
+    pub(crate) fn group(&mut self, place: usize) -> (u64, &mut Sums) {
         let (key, sums) = &mut self.groups[place];
         (key.ad, sums)
     }
@@ -368,7 +374,7 @@ impl Fold {
     }
 
     /// Forgets all groups but those at `places`, which differ.
-    pub(super) fn keep(&mut self, places: Vec<usize>) {
+    pub(crate) fn keep(&mut self, places: Vec<usize>) {
         let groups = &mut self.groups;
         let kept = places.into_iter().map(|place| {
             let (key, sums) = &mut groups[place];
@@ -380,7 +386,7 @@ impl Fold {
     }
 
     /// The groups, in no order; some may be zero.
-    pub(super) fn into_groups(self) -> Vec<(GroupKey, Sums)> {
+    pub(crate) fn into_groups(self) -> Vec<(GroupKey, Sums)> {
         let of = |(bucket, sums)| (GroupKey { bucket, ..GroupKey::default() }, sums);
         match self.by_time {
             Some(_) => self.into_series().map(of).collect(),
@@ -389,23 +395,23 @@ impl Fold {
     }
 
     /// True where time alone tells groups apart.
-    pub(super) const fn is_series(&self) -> bool {
+    pub(crate) const fn is_series(&self) -> bool {
         self.by_time.is_some()
     }
 
     /// How many buckets of a series are not zero.
-    pub(super) fn filled(&self) -> usize {
+    pub(crate) fn filled(&self) -> usize {
         self.series.iter().filter(|sums| !sums.is_zero()).count()
     }
 
     /// What is not zero, by the start of its bucket, in the order of time.
-    pub(super) fn into_series(self) -> impl Iterator<Item = (i64, Sums)> {
+    pub(crate) fn into_series(self) -> impl Iterator<Item = (i64, Sums)> {
         let buckets = self.by_time.into_iter().flat_map(ByTime::buckets);
         buckets.zip(self.series).filter(|(_, sums)| !sums.is_zero())
     }
 }
 
-pub(super) fn too_many(groups_max: usize) -> Error {
+pub(crate) fn too_many(groups_max: usize) -> Error {
     Error::question(
         Field::GroupBy,
         format!(

@@ -1,0 +1,1 @@
+SELECT rand64() AS token
