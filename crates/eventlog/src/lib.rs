@@ -56,6 +56,8 @@ pub enum Outcome {
     /// None of them is in the log or ever will be, unless appended again.
     NotWritten(Refusal),
     /// Nobody can say. Append the same records again with the same ids: readers drop the second.
+    /// One append after the other, each when the one before it is durable: whoever counts drops what
+    /// is overtaken by a later record of its appender.
     Unknown,
 }
 

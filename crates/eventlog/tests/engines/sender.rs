@@ -20,20 +20,23 @@ pub struct Tally {
     pub refused: u64,
 }
 
-/// Sends records of the first slot, some at a time, without waiting for each.
+/// Sends records of the first slot, some at a time, without waiting for each. What was not acknowledged
+/// is sent again one by one, so that nothing that has an id is overtaken.
 pub struct Client<'a> {
     log: &'a dyn EventLog,
     partition: u16,
     in_flight_max: usize,
     /// What is still to be sent, the oldest first.
     waiting: VecDeque<(String, Vec<u8>)>,
+    /// How many of these have been sent before.
+    again: usize,
     pub tally: Tally,
 }
 
 impl<'a> Client<'a> {
     pub fn new(log: &'a dyn EventLog, partition: u16, in_flight_max: usize) -> Self {
         let (waiting, tally) = (VecDeque::new(), Tally::default());
-        Client { log, partition, in_flight_max, waiting, tally }
+        Client { log, partition, in_flight_max, waiting, again: 0, tally }
     }
 
     pub fn add(&mut self, label: String) {
@@ -44,35 +47,56 @@ impl<'a> Client<'a> {
     /// Sends what waits, once; what was not acknowledged waits again, in order, with its id where
     /// nobody can say. True where all of it was acknowledged.
     pub fn send(&mut self) -> bool {
-        let mut again = VecDeque::new();
-        let mut flying: VecDeque<(Receipt, String, Vec<u8>)> = VecDeque::new();
-        let mut refused = false;
-        while !self.waiting.is_empty() || !flying.is_empty() {
-            while flying.len() < self.in_flight_max
-                && !refused
+        while self.again > 0 {
+            let (label, bytes) = self.waiting.pop_front().expect("so many wait");
+            self.again -= 1;
+            if let Some(failed) = self.settle(self.append(&bytes), label, bytes) {
+                self.waiting.push_front(failed);
+                self.again += 1;
+                return false;
+            }
+        }
+        let mut flying = VecDeque::new();
+        let mut failed = VecDeque::new();
+        loop {
+            while failed.is_empty()
+                && flying.len() < self.in_flight_max
                 && let Some((label, bytes)) = self.waiting.pop_front()
             {
-                let receipt = self.log.append(self.partition, &bytes, 1);
-                flying.push_back((receipt, label, bytes));
+                flying.push_back((self.append(&bytes), label, bytes));
             }
-            let Some((receipt, label, mut bytes)) = flying.pop_front() else { break };
-            match receipt.wait() {
-                Outcome::Durable(_) => {
-                    self.tally.durable += 1;
-                    continue;
-                }
-                Outcome::NotWritten(_) => self.tally.refused += 1,
-                Outcome::Unknown => {
-                    self.tally.unknown += 1;
-                    stamp(&mut bytes, receipt.first).expect("encoded here");
-                }
-            }
-            refused = true;
-            again.push_back((label, bytes));
+            let Some((receipt, label, bytes)) = flying.pop_front() else { break };
+            failed.extend(self.settle(receipt, label, bytes));
         }
-        again.append(&mut self.waiting);
-        self.waiting = again;
+        self.again = failed.len();
+        failed.append(&mut self.waiting);
+        self.waiting = failed;
         self.waiting.is_empty()
+    }
+
+    fn append(&self, bytes: &[u8]) -> Receipt {
+        self.log.append(self.partition, bytes, 1)
+    }
+
+    /// Waits for an answer; what it says must be sent again.
+    fn settle(
+        &mut self,
+        receipt: Receipt,
+        label: String,
+        mut bytes: Vec<u8>,
+    ) -> Option<(String, Vec<u8>)> {
+        match receipt.wait() {
+            Outcome::Durable(_) => {
+                self.tally.durable += 1;
+                return None;
+            }
+            Outcome::NotWritten(_) => self.tally.refused += 1,
+            Outcome::Unknown => {
+                self.tally.unknown += 1;
+                stamp(&mut bytes, receipt.first).expect("encoded here");
+            }
+        }
+        Some((label, bytes))
     }
 
     /// Sends until everything was acknowledged.
@@ -90,22 +114,26 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The records of a partition that count: those above all before them of their appender.
+/// The records of a partition that count, those above all before them of their appender; and how many
+/// are there a second time.
+///
+/// # Panics
+/// Where a record stands behind a later one of its appender, and so does not count.
 pub fn counted(log: &dyn EventLog, partition: u16) -> (Vec<String>, u64) {
-    let seen = read_from(log, partition, log.range(partition).start, 1 << 20);
     let mut highest: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut dropped = 0;
-    let mut labels = Vec::new();
-    for Seen { id: RecordId { appender, sequence }, label, .. } in seen {
-        let known = highest.entry(appender).or_default();
-        if sequence <= *known {
-            dropped += 1;
-            continue;
+    let mut known: BTreeSet<RecordId> = BTreeSet::new();
+    let (mut labels, mut again) = (Vec::new(), 0);
+    for Seen { id, label, .. } in read_from(log, partition, log.range(partition).start, 1 << 20) {
+        let highest = highest.entry(id.appender).or_default();
+        if known.insert(id) {
+            assert!(id.sequence > *highest, "{label} was overtaken");
+            labels.push(label);
+        } else {
+            again += 1;
         }
-        *known = sequence;
-        labels.push(label);
+        *highest = id.sequence.max(*highest);
     }
-    (labels, dropped)
+    (labels, again)
 }
 
 /// # Panics
