@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source bench/server.sh
-need curl curl java openjdk-17-jre-headless mvn maven
+need curl curl
 
 ROUNDS="${ROUNDS:-3}"
 EVENTS="${EVENTS:-1000000}"
@@ -21,7 +21,7 @@ KAFKA_VERSION="${KAFKA_VERSION:-4.1.0}"
 KAFKA_EVENTS="${KAFKA_EVENTS:-4000000}"
 PARTITIONS="${PARTITIONS:-4}"
 
-install_kafka() {
+kafka() {
     mkdir -p "$WORK/kafka/jars"
     cat >"$WORK/kafka/pom.xml" <<POM
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -42,7 +42,7 @@ POM
 kafka() {
     local heap="$1"
     shift
-    java "-Xmx$heap" "-Xms$heap" -XX:+UseG1GC -cp "$WORK/kafka/jars/*" "$@"
+    java "-Xmx$heap" "-Xms$heap" -XX:+UseG1GC -cp "$JARS/*" "$@"
 }
 
 start_kafka() {
@@ -63,7 +63,7 @@ transaction.state.log.min.isr=1
 PROPERTIES
         id=$(kafka 256m kafka.tools.StorageTool random-uuid 2>>"$WORK/kafka/log" | tail -n 1)
         kafka 256m kafka.tools.StorageTool format -t "$id" -c "$WORK/kafka/server.properties" >>"$WORK/kafka/log" 2>&1
-        java -Xmx1g -Xms1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -cp "$WORK/kafka/jars/*" kafka.Kafka \
+        java -Xmx1g -Xms1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -cp "$JARS/*" kafka.Kafka \
             "$WORK/kafka/server.properties" >>"$WORK/kafka/log" 2>&1 &
         PEER_PID=$!
         KAFKA="127.0.0.1:$port"
@@ -95,7 +95,8 @@ field() {
 }
 
 machine
-install_kafka
+JARS=$(KAFKA_VERSION="$KAFKA_VERSION" bash deploy/engines/kafka.sh jars)
+mkdir -p "$WORK/kafka"
 start_reckon
 # The perf test draws its payloads from these lines.
 "$RECKON" bench mint --to "$RECKON_URL" --events --count 20000 >"$WORK/events"

@@ -12,7 +12,9 @@ wants() { [[ "$wanted" == *" $1 "* ]]; }
 
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
+command -v c++ >/dev/null || missing+=(g++)
 command -v cmake >/dev/null || missing+=(cmake)
+command -v make >/dev/null || missing+=(make)
 if wants browser && ! command -v chromium >/dev/null; then missing+=(chromium fonts-dejavu-core); fi
 if [ ${#missing[@]} -gt 0 ]; then
     echo "installing ${missing[*]}" >&2

@@ -1,6 +1,7 @@
 //! Who and what: slots, tenants, names people give, ids Reckon mints.
 
 use std::fmt;
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The number of slots, fixed for ever: it stands in every minted id.
@@ -30,6 +31,16 @@ impl Slot {
     pub const fn range_of(self, count: u16) -> u16 {
         (self.0 as u32 * count as u32 / SLOT_COUNT as u32) as u16
     }
+
+    /// The numbers of the slots in range `number` of `count`: what [`Slot::range_of`] puts there.
+    pub const fn range(number: u16, count: u16) -> Range<u16> {
+        first_of(number, count)..first_of(number + 1, count)
+    }
+}
+
+/// The first slot of a range, rounded up.
+const fn first_of(number: u16, count: u16) -> u16 {
+    (number as u32 * SLOT_COUNT as u32).div_ceil(count as u32) as u16
 }
 
 /// A tenant: everything of one never meets anything of another.
@@ -136,6 +147,11 @@ mod tests {
             let ranges: Vec<u16> = (0..SLOT_COUNT).map(|n| Slot(n).range_of(count)).collect();
             assert!(ranges.is_sorted(), "{count} ranges are contiguous");
             assert_eq!((ranges[0], ranges[1023]), (0, count - 1));
+            for number in 0..count {
+                let slots: Vec<u16> =
+                    (0..SLOT_COUNT).filter(|&slot| ranges[usize::from(slot)] == number).collect();
+                assert_eq!(Slot::range(number, count).collect::<Vec<_>>(), slots);
+            }
         }
         assert_eq!(Slot::new(SLOT_COUNT), None);
         assert_eq!(Slot::of_key(u64::MAX).number(), SLOT_COUNT - 1);

@@ -1,8 +1,8 @@
 //! The durable log of events, in slots: where a click becomes a fact.
 //!
-//! The log is split into partitions, each a contiguous range of slots. Within a partition offsets
-//! rise strictly; they may have holes (Kafka's have), so nobody may add one to an offset and expect a
-//! record there.
+//! The log is split into partitions, each a contiguous range of slots of one topic or of all topics
+//! (a disk keeps them together, Kafka apart). Within a partition offsets rise strictly; they may have
+//! holes (Kafka's have), so nobody may add one to an offset and expect a record there.
 //!
 //! ```text
 //!            start                         end
@@ -14,11 +14,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use reckon_event::Slot;
+use reckon_event::{ENVELOPE_BYTES, Kind, RecordId, Slot, peek};
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod disk;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod receipt;
 
 pub use disk::{DiskLog, Error, LaneHealth, LaneRecovery, Options, Recovery, Report, verify};
@@ -54,6 +56,8 @@ pub enum Outcome {
     /// None of them is in the log or ever will be, unless appended again.
     NotWritten(Refusal),
     /// Nobody can say. Append the same records again with the same ids: readers drop the second.
+    /// One append after the other, each when the one before it is durable: whoever counts drops what
+    /// is overtaken by a later record of its appender.
     Unknown,
 }
 
@@ -96,6 +100,9 @@ pub enum ReadError {
         /// What was found.
         what: String,
     },
+    /// The engine cannot answer now. Nothing is lost: ask again.
+    #[error("the log cannot be read now: {0}")]
+    Unavailable(String),
     /// The engine failed.
     #[error("cannot read the log: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -106,8 +113,24 @@ pub trait EventLog: Send + Sync {
     /// How many partitions there are; fixed for the life of a log.
     fn partitions(&self) -> u16;
 
-    /// Appends `count` encoded records (see [`reckon_event::Record::encode`]) whose slots all belong
-    /// to `partition`. Records without an id are stamped in order; records with one keep it. Never
+    /// The partition of events of this kind in this slot.
+    fn partition_of(&self, kind: Kind, slot: Slot) -> u16;
+
+    /// The numbers of a partition's slots, of which there is at least one.
+    fn slots(&self, partition: u16) -> Range<u16>;
+
+    /// True where a record is in its place: an event in the partition of its kind and slot. Control
+    /// records have a copy in every partition, and of kinds of later builds (any other number) only
+    /// the slot is known.
+    fn holds(&self, partition: u16, kind_code: u8, slot: Slot) -> bool {
+        match Kind::from_code(kind_code) {
+            None | Some(Kind::Control) => self.slots(partition).contains(&slot.number()),
+            Some(kind) => self.partition_of(kind, slot) == partition,
+        }
+    }
+
+    /// Appends `count` encoded records (see [`reckon_event::Record::encode`]) that `partition`
+    /// [`holds`](EventLog::holds). Records without an id are stamped in order; records with one keep it. Never
     /// blocks: a full staging buffer is an answer ([`Refusal::Overloaded`]).
     fn append(&self, partition: u16, records: &[u8], count: u32) -> Receipt;
 
@@ -127,7 +150,29 @@ pub trait EventLog: Send + Sync {
     fn retire(&self, partition: u16, before: u64) -> Result<u64, ReadError>;
 }
 
-/// The partition of a slot in a log of `partitions`.
-pub fn partition_of(slot: Slot, partitions: u16) -> u16 {
-    slot.range_of(partitions)
+/// # Panics
+/// Where the bytes are not `count` whole records of this partition: the caller encoded them.
+fn check_records(log: &dyn EventLog, partition: u16, records: &[u8], count: u32) {
+    let (mut at, mut found) = (0, 0);
+    while at < records.len() {
+        let peeked = peek(&records[at..]).expect("an append holds whole records");
+        let (kind, slot) = (peeked.kind_code, peeked.slot.number());
+        assert!(
+            log.holds(partition, kind, peeked.slot),
+            "a record of kind {kind} and slot {slot} was appended to partition {partition}"
+        );
+        at += peeked.bytes;
+        found += 1;
+    }
+    assert!(found == count, "an append of {count} records holds {found}");
+}
+
+/// The id the first record carries, where it has one: it is appended again.
+fn own_id(records: &[u8]) -> Option<RecordId> {
+    let at = |at: usize| {
+        let bytes = records[ENVELOPE_BYTES + at..].first_chunk().expect("a record has an id");
+        u64::from_le_bytes(*bytes)
+    };
+    let id = RecordId { appender: at(0), sequence: at(8) };
+    (id != RecordId::default()).then_some(id)
 }

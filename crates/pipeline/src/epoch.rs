@@ -1,7 +1,7 @@
 //! Cutting epochs out of the log, and reading the very same again.
 
 use reckon_event::{Bound, DecodeError, Position, Record, Slot, peek};
-use reckon_eventlog::{Chunk, EventLog, partition_of};
+use reckon_eventlog::{Chunk, EventLog, ReadError};
 
 use crate::{Error, Options};
 
@@ -48,10 +48,13 @@ impl Input {
     ) -> Result<(), Error> {
         let mut bound = Bound { partition, from, to: from };
         while bytes_left > 0 && records_left > 0 {
-            let mut chunk = log.read(partition, bound.to, bytes_left.min(READ_BYTES))?;
-            if chunk.entries.is_empty() {
-                break;
-            }
+            let mut chunk = match log.read(partition, bound.to, bytes_left.min(READ_BYTES)) {
+                Ok(chunk) if chunk.entries.is_empty() => break,
+                Ok(chunk) => chunk,
+                // The other partitions go on: this one's records are counted when they can be read.
+                Err(ReadError::Unavailable(_)) => break,
+                Err(error) => return Err(error.into()),
+            };
             if chunk.entries.len() > records_left {
                 chunk.next = chunk.entries[records_left].offset;
                 chunk.entries.truncate(records_left);
@@ -110,23 +113,23 @@ impl<'a> Decoded<'a> {
         &mut self,
         position: Position,
         bytes: &'a [u8],
-        partitions: u16,
+        log: &dyn EventLog,
     ) -> Result<(), Error> {
         let Position { partition, offset } = position;
         let failed = |source| Error::Record { partition, offset, source };
-        let slot = match Record::decode(bytes) {
+        let (kind, slot) = match Record::decode(bytes) {
             Ok((record, _)) => {
                 self.records.push((position, record));
-                record.slot
+                (record.kind.code(), record.slot)
             }
-            Err(DecodeError::Kind(_)) => {
+            Err(DecodeError::Kind(kind)) => {
                 let slot = peek(bytes).map_err(failed)?.slot;
                 self.unknown.push(slot);
-                slot
+                (kind, slot)
             }
             Err(error) => return Err(failed(error)),
         };
-        let is_placed = partition_of(slot, partitions) == partition;
+        let is_placed = log.holds(partition, kind, slot);
         if is_placed { Ok(()) } else { Err(Error::Misplaced { partition, offset }) }
     }
 }

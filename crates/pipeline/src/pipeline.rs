@@ -247,14 +247,13 @@ impl Pipeline {
         input: &'a Input,
         decoded: &mut Decoded<'a>,
     ) -> Result<Folded, Error> {
-        let partitions = self.log.partitions();
         let mut folded = Folded::default();
         let mut entries = input.entries();
         decoded.records.reserve(input.len());
         for _ in 0..input.len().div_ceil(PART_RECORDS) {
             let (first, first_id) = (decoded.records.len(), folded.new_ids.len());
             for (position, bytes) in entries.by_ref().take(PART_RECORDS) {
-                decoded.take(position, bytes, partitions)?;
+                decoded.take(position, bytes, &*self.log)?;
             }
             let part = &decoded.records[first..];
             for (position, record) in part {

@@ -16,7 +16,7 @@ use ledger::{Book, Ledger, Live, lock};
 use reckon_count::Policy;
 use reckon_disk::{Disk, SimDisk};
 use reckon_event::{Applied, Counted, Epoch, Record, Subscriber, SubscriberError};
-use reckon_eventlog::{DiskLog, EventLog, Outcome, partition_of};
+use reckon_eventlog::{DiskLog, EventLog, Outcome};
 use reckon_pipeline::{
     Error, Options, Pipeline, Progress, Reached, Status, Stepped, recount, verify,
 };
@@ -44,8 +44,8 @@ impl World {
     /// Appends records and gives the cut behind them.
     fn feed(&mut self, count: usize) -> Vec<u64> {
         for bytes in self.traffic.take(count) {
-            let slot = Record::decode(&bytes).expect("encoded here").0.slot;
-            let partition = partition_of(slot, self.log.partitions());
+            let record = Record::decode(&bytes).expect("encoded here").0;
+            let partition = self.log.partition_of(record.kind, record.slot);
             let outcome = self.log.append(partition, &bytes, 1).wait();
             assert!(matches!(outcome, Outcome::Durable(_)), "{outcome:?}");
         }

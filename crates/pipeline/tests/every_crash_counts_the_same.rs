@@ -24,9 +24,9 @@ use reckon_count::rules::{RapidKey, Rule, RuleSet};
 use reckon_count::{Policy, Totals};
 use reckon_disk::{Disk, SimDisk};
 use reckon_event::{
-    Control, Kind, Position, Reason, Record, RecordId, SLOT_COUNT, Slot, Timestamp, Verdict, stamp,
+    Control, Kind, Position, Reason, Record, RecordId, Slot, Timestamp, Verdict, stamp,
 };
-use reckon_eventlog::{DiskLog, EventLog, Outcome, partition_of};
+use reckon_eventlog::{DiskLog, EventLog, Outcome};
 use reckon_pipeline::{Error, Options, Pipeline, Stepped, recount, verify};
 use traffic::{Random, Traffic};
 
@@ -110,8 +110,8 @@ impl World {
         let count = (1 + self.random.below(250) as usize).min(self.history.len() - self.fed);
         for at in self.fed..self.fed + count {
             let bytes = &self.history[at];
-            let slot = Record::decode(bytes).expect("encoded here").0.slot;
-            let partition = partition_of(slot, self.partitions);
+            let record = Record::decode(bytes).expect("encoded here").0;
+            let partition = self.log.partition_of(record.kind, record.slot);
             let before = self.log.range(partition).end;
             let outcome = self.log.append(partition, bytes, 1).wait();
             assert!(matches!(outcome, Outcome::Durable(_)), "{outcome:?}");
@@ -161,9 +161,8 @@ impl World {
         let mut payload = Vec::new();
         control.encode(&mut payload);
         for partition in 0..self.partitions {
-            let mut slots = (0..SLOT_COUNT).filter_map(Slot::new);
-            let slot = slots.find(|slot| partition_of(*slot, self.partitions) == partition);
-            let slot = slot.expect("every partition has slots");
+            let slot =
+                Slot::new(self.log.slots(partition).start).expect("every partition has slots");
             let record = Record { payload: &payload, ..Record::new(Kind::Control, slot, received) };
             let mut bytes = Vec::new();
             record.encode(&mut bytes);

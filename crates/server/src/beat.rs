@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use reckon_event::{Control, Kind, Record, SLOT_COUNT, Slot, Timestamp};
-use reckon_eventlog::{EventLog, Outcome, partition_of};
+use reckon_event::{Control, Kind, Record, Slot, Timestamp};
+use reckon_eventlog::{EventLog, Outcome};
 use reckon_pipeline::{Reached, Snapshot};
 
 use crate::app::App;
@@ -75,7 +75,7 @@ async fn tell(app: &App, control: &Control<'_>) -> Result<()> {
     let received = app.edge.clock.now();
     let mut receipts = Vec::new();
     for partition in 0..log.partitions() {
-        let bytes = record(partition, log.partitions(), received, &payload);
+        let bytes = record(log, partition, received, &payload);
         receipts.push(log.append(partition, &bytes, 1));
     }
     for receipt in receipts {
@@ -87,10 +87,8 @@ async fn tell(app: &App, control: &Control<'_>) -> Result<()> {
     Ok(())
 }
 
-fn record(partition: u16, partitions: u16, received: Timestamp, payload: &[u8]) -> Vec<u8> {
-    let mut slots = (0..SLOT_COUNT).filter_map(Slot::new);
-    let slot = slots.find(|slot| partition_of(*slot, partitions) == partition);
-    let slot = slot.expect("every partition has slots");
+fn record(log: &dyn EventLog, partition: u16, received: Timestamp, payload: &[u8]) -> Vec<u8> {
+    let slot = Slot::new(log.slots(partition).start).expect("every partition has slots");
     let mut bytes = Vec::new();
     Record { payload, ..Record::new(Kind::Control, slot, received) }.encode(&mut bytes);
     bytes

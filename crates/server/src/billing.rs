@@ -9,7 +9,7 @@ use reckon_billing::{
     adjustment_record, post_adjustment, rollup_figures,
 };
 use reckon_event::{Adjustment, Day, Timestamp};
-use reckon_eventlog::{Outcome, partition_of};
+use reckon_eventlog::Outcome;
 
 use crate::app::App;
 use crate::{audit, beat, engines};
@@ -100,7 +100,7 @@ async fn log(app: &App, adjustments: &[Adjustment], now: Timestamp) -> Result<()
         adjustment.encode(&mut payload);
         let record = adjustment_record(adjustment, &payload, now);
         record.encode(&mut bytes);
-        let partition = partition_of(record.slot, log.partitions());
+        let partition = log.partition_of(record.kind, record.slot);
         let outcome = log.append(partition, &bytes, 1).await;
         if !matches!(outcome, Outcome::Durable(_)) {
             anyhow::bail!("the log did not take an adjustment: {outcome:?}");

@@ -1,8 +1,7 @@
 //! Decisions that stand in the log: ticks, other rules, and the wish that everything be judged now.
 
 use reckon_count::rules::{RapidKey, Rule, RuleSet};
-use reckon_event::{Control, Kind, Record, SLOT_COUNT, Slot, Timestamp};
-use reckon_eventlog::partition_of;
+use reckon_event::{Control, Kind, Record, Slot, Timestamp};
 
 use crate::Happening;
 use crate::random::Random;
@@ -72,9 +71,8 @@ fn broadcast(control: &Control<'_>, received: Timestamp, partitions: u16) -> Vec
     let mut payload = Vec::new();
     control.encode(&mut payload);
     let copy = |partition| {
-        let mut slots = (0..SLOT_COUNT).filter_map(Slot::new);
-        let slot = slots.find(|slot| partition_of(*slot, partitions) == partition);
-        let slot = slot.expect("every partition has slots");
+        let slots = Slot::range(partition, partitions);
+        let slot = Slot::new(slots.start).expect("every partition has slots");
         let record = Record { payload: &payload, ..Record::new(Kind::Control, slot, received) };
         let mut bytes = Vec::new();
         record.encode(&mut bytes);

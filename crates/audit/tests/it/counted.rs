@@ -12,10 +12,10 @@ use reckon_audit::{
 use reckon_count::{Policy, rules};
 use reckon_disk::{Disk, SimDisk};
 use reckon_event::{
-    Applied, Control, Counted, Deltas, Epoch, Kind, Record, RecordId, SLOT_COUNT, Slot, Subscriber,
+    Applied, Control, Counted, Deltas, Epoch, Kind, Record, RecordId, Slot, Subscriber,
     SubscriberError, Timestamp, Verdict, stamp,
 };
-use reckon_eventlog::{DiskLog, EventLog, Outcome, partition_of};
+use reckon_eventlog::{DiskLog, EventLog, Outcome};
 use reckon_lake::{LakeOptions, LakePlace, LakeSubscriber};
 use reckon_pipeline::{Options, Pipeline, Stepped};
 use reckon_rollup::{Files, RollupStore, RollupSubscriber};
@@ -164,8 +164,9 @@ fn open_log() -> Arc<dyn EventLog> {
 }
 
 fn append(log: &dyn EventLog, bytes: &[u8]) {
-    let slot = Record::decode(bytes).expect("encoded here").0.slot;
-    let outcome = log.append(partition_of(slot, PARTITIONS), bytes, 1).wait();
+    let record = Record::decode(bytes).expect("encoded here").0;
+    let partition = log.partition_of(record.kind, record.slot);
+    let outcome = log.append(partition, bytes, 1).wait();
     assert!(matches!(outcome, Outcome::Durable(_)), "{outcome:?}");
 }
 
@@ -174,9 +175,7 @@ fn broadcast(log: &dyn EventLog, control: &Control<'_>, received: Timestamp) {
     let mut payload = Vec::new();
     control.encode(&mut payload);
     for partition in 0..PARTITIONS {
-        let mut slots = (0..SLOT_COUNT).filter_map(Slot::new);
-        let slot = slots.find(|slot| partition_of(*slot, PARTITIONS) == partition);
-        let slot = slot.expect("every partition has slots");
+        let slot = Slot::new(log.slots(partition).start).expect("every partition has slots");
         let record = Record { payload: &payload, ..Record::new(Kind::Control, slot, received) };
         let mut bytes = Vec::new();
         record.encode(&mut bytes);

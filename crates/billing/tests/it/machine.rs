@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reckon_disk::{Disk, SimDisk};
-use reckon_event::{SLOT_COUNT, Slot};
-use reckon_eventlog::{DiskLog, EventLog, Outcome, partition_of};
+use reckon_event::Slot;
+use reckon_eventlog::{DiskLog, EventLog, Outcome};
 use reckon_pipeline::{Error, Options, Pipeline, Snapshot, Stepped};
 use reckon_rollup::files::Merging;
 use reckon_rollup::{Files, RollupSubscriber};
@@ -83,12 +83,9 @@ pub struct Machine<'a> {
 impl<'a> Machine<'a> {
     pub fn new(history: &'a History, seed: u64, partitions: u16) -> Self {
         let mut random = Random::new(seed);
-        let mut slots = Vec::new();
-        for slot in (0..SLOT_COUNT).filter_map(Slot::new) {
-            if usize::from(partition_of(slot, partitions)) == slots.len() {
-                slots.push(slot);
-            }
-        }
+        let slots: Vec<Slot> = (0..partitions)
+            .filter_map(|partition| Slot::new(Slot::range(partition, partitions).start))
+            .collect();
         assert_eq!(slots.len(), usize::from(partitions), "every partition has slots");
         let mut machine = Machine {
             history,
@@ -192,7 +189,7 @@ impl<'a> Machine<'a> {
         let mut appends: BTreeMap<u16, (Vec<u8>, u32)> = BTreeMap::new();
         let mut add = |slot: Slot, bytes: &[u8]| {
             let (records, count) =
-                appends.entry(partition_of(slot, self.slots.len() as u16)).or_default();
+                appends.entry(slot.range_of(self.slots.len() as u16)).or_default();
             records.extend_from_slice(bytes);
             *count += 1;
         };

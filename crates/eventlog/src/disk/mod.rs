@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use reckon_disk::{Disk, Lock};
-use reckon_event::{ENVELOPE_BYTES, RecordId, peek};
+use reckon_event::{Kind, Slot};
 
 mod committer;
 mod frame;
@@ -28,7 +28,7 @@ mod scan;
 mod verify;
 mod writer;
 
-use crate::{Chunk, Durability, EventLog, Outcome, ReadError, Receipt, partition_of};
+use crate::{Chunk, Durability, EventLog, Outcome, ReadError, Receipt, check_records, own_id};
 use committer::{Committer, appender};
 use lane::{Lane, Status};
 use layout::{Bounds, segment_path, write_bounds};
@@ -257,8 +257,17 @@ impl EventLog for DiskLog {
         u16::try_from(self.lanes.len()).expect("opened with a u16")
     }
 
+    /// All kinds of a slot are in one lane.
+    fn partition_of(&self, _: Kind, slot: Slot) -> u16 {
+        slot.range_of(self.partitions())
+    }
+
+    fn slots(&self, partition: u16) -> Range<u16> {
+        Slot::range(partition, self.partitions())
+    }
+
     fn append(&self, partition: u16, records: &[u8], count: u32) -> Receipt {
-        check_records(records, count, partition, self.partitions());
+        check_records(self, partition, records, count);
         if count == 0 {
             return Receipt::settled(Outcome::Durable(Durability::Disk));
         }
@@ -311,25 +320,4 @@ impl Lane {
         self.disk.sync_dir(&self.dir).map_err(io)?;
         Ok(start)
     }
-}
-
-/// The id the first record carries, where it has one: it is appended again.
-fn own_id(records: &[u8]) -> Option<RecordId> {
-    let at = |at: usize| frame::u64_at(records, ENVELOPE_BYTES + at);
-    let id = RecordId { appender: at(0), sequence: at(8) };
-    (id != RecordId::default()).then_some(id)
-}
-
-/// # Panics
-/// Where the bytes are not `count` whole records of this partition: the caller encoded them.
-fn check_records(records: &[u8], count: u32, partition: u16, partitions: u16) {
-    let (mut at, mut found) = (0, 0);
-    while at < records.len() {
-        let peeked = peek(&records[at..]).expect("an append holds whole records");
-        let home = partition_of(peeked.slot, partitions);
-        assert!(home == partition, "a record of partition {home} was appended to {partition}");
-        at += peeked.bytes;
-        found += 1;
-    }
-    assert!(found == count, "an append of {count} records holds {found}");
 }

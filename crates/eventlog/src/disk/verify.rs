@@ -9,13 +9,13 @@ use std::path::Path;
 use reckon_disk::{Disk, Open};
 use reckon_event::{DecodeError, Record, Slot, peek};
 
+use super::Error;
 use super::frame::FrameKind;
 use super::layout::{
     Bounds, bounds_path, is_leftover, lane_dir, lock_path, manifest_path, read_bounds,
     read_manifest, segment_base, segment_path,
 };
 use super::scan::{Found, Frames, Scan, Tail};
-use super::{Error, partition_of};
 
 /// What [`verify`] looked at and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -202,7 +202,7 @@ fn check_records(
 }
 
 fn check_home(slot: Slot, lane: u16, lanes: u16) -> Result<(), String> {
-    let home = partition_of(slot, lanes);
+    let home = slot.range_of(lanes);
     if home == lane {
         Ok(())
     } else {

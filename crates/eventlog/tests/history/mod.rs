@@ -13,9 +13,7 @@ use std::sync::Arc;
 use reckon_disk::{Disk, SimDisk};
 use reckon_event::Record;
 use reckon_eventlog::conformance::record;
-use reckon_eventlog::{
-    DiskLog, Error, EventLog, Options, Outcome, ReadError, Receipt, Recovery, partition_of,
-};
+use reckon_eventlog::{DiskLog, Error, EventLog, Options, Outcome, ReadError, Receipt, Recovery};
 
 pub const DIR: &str = "log";
 
@@ -47,12 +45,7 @@ impl History {
 
     /// Appends `count` records at once, without waiting.
     pub fn append(&mut self, log: &dyn EventLog, lane: u16, count: u32) {
-        let slot = (0..1_024)
-            .find(|&slot| {
-                let slot = reckon_event::Slot::new(slot).expect("below the number of slots");
-                partition_of(slot, log.partitions()) == lane
-            })
-            .expect("every lane has slots");
+        let slot = log.slots(lane).start;
         let known = &mut self.lanes[usize::from(lane)];
         let from = known.len();
         let mut bytes = Vec::new();

@@ -9,7 +9,7 @@ use reckon_event::{
     Claims, Consent, Fact, Kind, Record, SourceClass, TenantId, TokenError, Verdict, name_key,
     truncate_ip,
 };
-use reckon_eventlog::{Outcome, partition_of};
+use reckon_eventlog::{EventLog, Outcome};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
@@ -99,10 +99,9 @@ impl Parts {
         Parts { buffers: (0..partitions).map(|_| (Vec::with_capacity(each), 0)).collect() }
     }
 
-    fn add(&mut self, record: &Record<'_>) {
-        let partitions =
-            u16::try_from(self.buffers.len()).expect("a log has at most 64 partitions");
-        let (buffer, count) = &mut self.buffers[usize::from(partition_of(record.slot, partitions))];
+    fn add(&mut self, log: &dyn EventLog, record: &Record<'_>) {
+        let partition = log.partition_of(record.kind, record.slot);
+        let (buffer, count) = &mut self.buffers[usize::from(partition)];
         record.encode(buffer);
         *count += 1;
     }
@@ -196,7 +195,7 @@ fn take(
     if authority.is_none() && !matches!(token, Some(Ok(_))) {
         return Err("imp: without a key every event needs a valid token".to_owned());
     }
-    parts.add(&record_of(edge, authority, &sender, &event, &checked, happened, token));
+    parts.add(&*edge.log, &record_of(edge, authority, &sender, &event, &checked, happened, token));
     Ok(())
 }
 

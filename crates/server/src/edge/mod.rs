@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use reckon_billing::Spend;
 use reckon_event::{Claims, Pseudonym, Record, TenantId, Timestamp, TokenError};
-use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
+use reckon_eventlog::{EventLog, Outcome, Receipt};
 
 pub use agents::{Agents, device_of};
 pub use batch::{Authority, BatchAnswer, BatchError, Rejected, ingest};
@@ -136,7 +136,7 @@ impl Edge {
 
         let mut bytes = Vec::with_capacity(320);
         record.encode(&mut bytes);
-        let partition = partition_of(record.slot, self.log.partitions());
+        let partition = self.log.partition_of(record.kind, record.slot);
         let receipt = self.log.append(partition, &bytes, 1);
         let mut appended =
             Appended { waiting: Some((receipt, bytes)), partition, spool: &self.spool };

@@ -15,7 +15,7 @@ use reckon_event::{
     Claims, Consent, Erasures, Kind, Pseudonym, Record, Slot, Stream, TenantId, Timestamp, Token,
     prediction_id,
 };
-use reckon_eventlog::{EventLog, Outcome, Receipt, partition_of};
+use reckon_eventlog::{EventLog, Outcome, Receipt};
 use reckon_predict::{
     Candidate, Chosen, Exploration, Predictor, Request, Scores, Value, best, choose,
 };
@@ -119,7 +119,8 @@ impl Scorer {
             return;
         }
         let count = u32::try_from(records.len()).expect("at most 1,000 candidates");
-        let receipt = log.append(partition_of(slot, log.partitions()), &records.concat(), count);
+        let partition = log.partition_of(Kind::Prediction, slot);
+        let receipt = log.append(partition, &records.concat(), count);
         match receipt.outcome() {
             Some(Outcome::NotWritten(_)) => self.rows_dropped.fetch_add(rows, Ordering::Relaxed),
             _ => self.rows_logged.fetch_add(rows, Ordering::Relaxed),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use reckon_event::{Position, RecordId, stamp};
-use reckon_eventlog::{EventLog, LaneHealth, Outcome, Refusal, partition_of};
+use reckon_eventlog::{EventLog, LaneHealth, Outcome, Refusal};
 
 use super::World;
 use crate::Happening;
@@ -80,7 +80,7 @@ impl World<'_> {
         let most = 1 + self.random.below(6) as usize;
         let mut groups: Vec<Group> = Vec::new();
         for Sent { slot, bytes, is_stamped } in sent {
-            let partition = partition_of(slot, self.machine.partitions);
+            let partition = slot.range_of(self.machine.partitions);
             let last = groups.iter_mut().rev().find(|group| group.partition == partition);
             match last.filter(|last| !is_stamped && !last.is_stamped && last.lengths.len() < most) {
                 Some(last) => {
