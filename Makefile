@@ -53,12 +53,11 @@ bench: build
 sim: setup
 	cargo run --release --locked --quiet -p reckon-sim -- $(if $(SEED),--seed $(SEED),--seeds 10000)
 
-# The conformance suites, one a seam. The engines of this build are all embedded: the suites run
-# against those, on the machine's disk and on the simulated one. The lake is opened by DuckDB and
-# ClickHouse's engine as well.
+# The conformance suites, one a seam, against real servers of Kafka, ClickHouse, Redis Cluster, PostgreSQL
+# and S3 on loopback, a market counted by all of them, and the lake opened by DuckDB and ClickHouse's
+# engine. Against the embedded engines the suites run in `test`.
 engines-test: setup
-	cargo test --workspace --locked --test conformance --test promises
-	cargo test --workspace --locked --lib sqlite
+	bash deploy/engines/run.sh
 	RECKON_ENGINES=required RECKON_PYTHON="$$(bash deploy/setup.sh python)" \
 	    cargo test --workspace --locked --test it other_engines -- --show-output
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every engine's suite against real servers on loopback: installs them, starts them, runs all promises
-# and stops what it started. Fails where a promise fails, and where a suite did not run.
+# Every engine's suite against real servers on loopback: installs them, starts them, runs all promises,
+# holds a market counted by all of them against one counted by none, and stops what it started. Fails where
+# a promise fails, and where a suite did not run.
 #
 #     bash deploy/engines/run.sh
 #
@@ -23,6 +24,9 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
+# Whatever takes long to build is built before servers are waited for. The second line makes the binary.
+cargo test --workspace --locked --test engines --no-run
+cargo test --workspace --locked --no-run
 for engine in "${engines[@]}"; do
     bash "deploy/engines/$engine.sh" install
 done
@@ -32,7 +36,9 @@ for engine in "${engines[@]}"; do
     # shellcheck disable=SC1090
     source "$dir/$engine/env"
 done
+build_dir="${CARGO_TARGET_DIR:-target}"
 cargo test --workspace --locked --test engines -- --show-output --test-threads=1 2>&1 | tee "$dir/log"
+bash deploy/engines/market.sh "$build_dir/debug/reckon" "$dir/market"
 echo
 for engine in "${engines[@]}"; do
     if ! grep -E "^$engine: [1-9][0-9]* promises checked" "$dir/log"; then

@@ -47,7 +47,7 @@ pub struct App {
     /// Bounds of bodies.
     pub body_limits: Limits,
     /// What keeps the log from taking records.
-    pub log_health: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    pub log_troubles: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Turns true when the process is to end; what runs without end listens to it.
     pub stopping: tokio::sync::watch::Sender<bool>,
 }
@@ -55,7 +55,7 @@ pub struct App {
 impl App {
     /// What keeps the system from doing its work; empty where nothing does.
     pub fn not_ready(&self) -> Vec<String> {
-        let mut reasons = (self.log_health)();
+        let mut reasons = (self.log_troubles)();
         match &self.progress.snapshot().status {
             Status::Running => {}
             Status::Stopped => reasons.push("counting has stopped".to_owned()),

@@ -33,6 +33,8 @@ pub enum Command {
     Verify(Verify),
     /// Forget all that was derived from the log of a data folder, and count the log again.
     Rebuild(Rebuild),
+    /// Take a data folder from the engines it has to those of another configuration.
+    Move(Move),
     /// Recount from the lake and compare with the figures; exit code 1 where they differ.
     Reconcile(Reconcile),
     /// Close a day: freeze its figures and charge them.
@@ -86,6 +88,20 @@ pub struct Rebuild {
     /// Where the data and the configuration are.
     #[command(flatten)]
     pub place: Place,
+}
+
+/// `reckon move`
+#[derive(Debug, Args)]
+pub struct Move {
+    /// The data folder, while no server runs on it.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// The configuration file it was run with; the defaults where not given.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// The configuration file it is to be run with.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 /// A running server; its key is taken from RECKON_API_KEY.
@@ -185,6 +201,9 @@ pub struct Sql {
 /// `reckon demo`
 #[derive(Debug, Args)]
 pub struct Demo {
+    /// A configuration file that lies over the defaults, such as one that names other engines.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How long the market's day takes, in seconds; 60 where not given. With it, or where stdout is no
     /// terminal, the demo ends by itself; else the server stays to be looked at until Ctrl-C.
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..=3_600))]

@@ -1,7 +1,7 @@
 //! The data folder: what lies where, and who may have it open.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,6 +11,16 @@ use crate::config::Config;
 /// A data folder: which file or folder in it is whose.
 #[derive(Clone, Debug)]
 pub struct DataDir(pub PathBuf);
+
+/// Removes a folder with all that is in it, where it is there.
+pub fn remove(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
 
 impl DataDir {
     /// The log of events.
@@ -70,11 +80,9 @@ impl DataDir {
 
     /// The books, where the configuration means a file.
     pub fn books(&self, config: &Config) -> Result<PathBuf> {
-        match config.books.url.strip_prefix("sqlite:") {
+        match config.books.url.0.strip_prefix("sqlite:") {
             Some(path) => Ok(self.0.join(path.trim_start_matches("//"))),
-            None => {
-                bail!("books.url = {:?}: must begin with sqlite: or postgres:", config.books.url)
-            }
+            None => bail!("books.url: must begin with sqlite: or postgres:"),
         }
     }
 

@@ -219,8 +219,8 @@ impl Options {
         }
         if self.delivery_timeout < self.request_timeout || self.request_timeout.is_zero() {
             return wrong(
-                "delivery_timeout",
-                "must be at least log.kafka.request_timeout, and that above 0",
+                "delivery_timeout_ms",
+                "must be at least log.kafka.request_timeout_ms, and that above 0",
             );
         }
         if let Some(setting) = client::forbidden(self) {

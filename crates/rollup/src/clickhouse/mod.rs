@@ -129,6 +129,12 @@ impl ClickHouse {
         Ok(ClickHouse { shared })
     }
 
+    /// Empties the rollup of a database that nobody has open, so that everything may be counted into it
+    /// again from the first epoch.
+    pub fn clear(options: &Options) -> Result<(), Error> {
+        open::clear(options)
+    }
+
     /// The version of the server.
     pub fn server_version(&self) -> &str {
         self.shared.server.version()

@@ -53,6 +53,17 @@ pub(super) fn open(options: Options) -> Result<Shared, Error> {
     Ok(shared)
 }
 
+/// Drops the tables, the one of commits first: without it nothing in the others counts.
+pub(super) fn clear(options: &Options) -> Result<(), Error> {
+    options.check()?;
+    let server = Server::connect(options)?;
+    for table in ["commits", "rows", "claims", "names"] {
+        let text = statement::fill(include_str!("sql/drop_table.sql"), &[("table", table)]);
+        server.repeat("dropping the tables", text)?;
+    }
+    Ok(())
+}
+
 /// Makes the tables; true where an insert into them waits for the disk.
 fn make_tables(server: &Server) -> Result<bool, Error> {
     let settings = statement::fill(include_str!("sql/durable_settings.sql"), &[]);

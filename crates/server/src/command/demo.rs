@@ -14,6 +14,7 @@ mod live;
 mod proof;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ const REDIRECT_WAIT_MS: u64 = 30_000;
 
 /// Runs the day, then the proof; exit code 1 where the proof fails.
 pub fn run(arguments: &Demo) -> Result<ExitCode> {
-    let config = config()?;
+    let config = config(arguments.config.as_deref())?;
     let folder = TempDir::new("demo");
     let dir = DataDir(folder.path().to_owned());
     let seconds = arguments.seconds.unwrap_or(SECONDS);
@@ -78,8 +79,8 @@ pub fn run(arguments: &Demo) -> Result<ExitCode> {
     })
 }
 
-fn config() -> Result<Config> {
-    let mut config = load_config(None)?;
+fn config(file: Option<&Path>) -> Result<Config> {
+    let mut config = load_config(file)?;
     "127.0.0.1:0".clone_into(&mut config.server.listen);
     config.server.admin_listen.clear();
     // The market says for each of its people where they sit, as a proxy would.
@@ -108,7 +109,7 @@ impl House {
         format!("{}/console/#key={}", self.url, self.key)
     }
 
-    fn announce(&self, seconds: u64, folder: &std::path::Path) {
+    fn announce(&self, seconds: u64, folder: &Path) {
         let House { url, key, .. } = self;
         eprintln!("reckon is running on {url}: a day of a simulated market in {seconds} seconds");
         eprintln!("  look at    {}", self.console());

@@ -6,6 +6,7 @@ pub mod client;
 pub mod demo;
 pub mod erase;
 pub mod rebuild;
+pub mod relocate;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
@@ -28,6 +29,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Command::Verify(verify) => verify::run(&verify),
         Command::Rebuild(rebuild) => rebuild::run(&rebuild),
+        Command::Move(asked) => relocate::run(&asked),
         Command::Reconcile(asked) => books::reconcile(&asked),
         Command::Close(asked) => books::close(&asked),
         Command::Invoice(asked) => books::invoice(&asked),

@@ -7,7 +7,6 @@
 
 #![expect(clippy::print_stdout, reason = "what was counted is the command's data")]
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +30,14 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 pub fn run(arguments: &Rebuild) -> Result<ExitCode> {
     let config = load_config(arguments.place.config.as_deref())?;
     let dir = DataDir(arguments.place.data.clone());
-    if !dir.log().is_dir() {
-        bail!("{} is not a data folder: it has no log", dir.0.display());
+    if !dir.secrets().exists() {
+        bail!("{} is not a data folder: it has no secrets", dir.0.display());
     }
     runtime(config.server.threads)?.block_on(rebuild(config, &dir))
 }
 
-async fn rebuild(config: Config, dir: &DataDir) -> Result<ExitCode> {
+/// The same, of a folder whose configuration is known.
+pub async fn rebuild(config: Config, dir: &DataDir) -> Result<ExitCode> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock = Arc::new(Clock::new(1));
     let lock = dir.lock()?;
@@ -56,36 +56,11 @@ async fn rebuild(config: Config, dir: &DataDir) -> Result<ExitCode> {
              the log would bring them back; nothing was removed"
         );
     }
+    let incarnation = books.lease("incarnation", clock.now()).await.context("books")?;
     books.close().await;
-    for path in derived(&config, dir)? {
-        remove(&path)?;
-    }
+    engines::clear_derived(&config, dir, incarnation).await?;
     drop(lock);
     count_again(config, dir, disk, clock).await
-}
-
-/// Everything that the log can make again. Checkpoints go last: as long as they are there, a cut off
-/// rebuild is seen at the next start.
-fn derived(config: &Config, dir: &DataDir) -> Result<Vec<std::path::PathBuf>> {
-    let lake = engines::lake_place(config, dir)?;
-    let Some(lake) = lake.as_folder() else {
-        bail!("lake.url: only a lake in a folder is rebuilt")
-    };
-    let spend = dir.spend();
-    let spend = spend.parent().context("the spend view has a folder")?;
-    let folders = [lake, spend];
-    let mut derived: Vec<_> = folders.iter().map(|folder| folder.to_path_buf()).collect();
-    derived.extend([dir.rollup(), dir.features(), dir.learner(), dir.count()]);
-    Ok(derived)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 async fn count_again(

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-pub use engines::{Redis, Secret};
+pub use engines::{Clickhouse, Kafka, Postgres, Redis, Retire, S3, Secret, Versions};
 
 const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 const ENVIRONMENT_PREFIX: &str = "RECKON__";
@@ -79,6 +79,7 @@ pub struct Log {
     pub staging_bytes_max: usize,
     pub commit_delay_us: u64,
     pub preallocate_bytes: u64,
+    pub kafka: Kafka,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -110,6 +111,7 @@ pub enum RollupEngine {
 pub struct Rollup {
     pub engine: RollupEngine,
     pub seconds_bytes_max: u64,
+    pub clickhouse: Clickhouse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -147,13 +149,15 @@ pub struct Explore {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Books {
-    pub url: String,
+    pub url: Secret,
+    pub postgres: Postgres,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lake {
     pub url: String,
+    pub s3: S3,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -280,22 +284,35 @@ impl Config {
         if !(0.0..=100.0).contains(&self.explore.width) {
             bail!("explore.width = {}: must be 0 to 100", self.explore.width);
         }
-        let engines = [
-            ("log.engine", "kafka", self.log.engine == LogEngine::Kafka),
-            ("counter.engine", "flink", self.counter.engine == CounterEngine::Flink),
-            ("rollup.engine", "clickhouse", self.rollup.engine == RollupEngine::Clickhouse),
-            ("books.url", "postgres", self.books.url.starts_with("postgres:")),
-            ("lake.url", "s3", self.lake.url.starts_with("s3:")),
-        ];
-        if self.feature.engine == FeatureEngine::Redis && self.feature.redis.nodes.0.is_empty() {
-            bail!(
-                "feature.redis.nodes is empty: name some nodes of the cluster, as host:port,host:port"
-            );
+        self.check_engines()
+    }
+
+    /// What engines of others must be told.
+    fn check_engines(&self) -> Result<()> {
+        if self.counter.engine == CounterEngine::Flink {
+            bail!("counter.engine: the engine \"flink\" is not in this build; use the default");
         }
-        match engines.into_iter().find(|&(.., chosen)| chosen) {
-            Some((key, engine, _)) => {
-                bail!("{key}: the engine \"{engine}\" is not in this build; use the default")
-            }
+        let missing = [
+            (
+                "log.kafka.brokers",
+                self.log.engine == LogEngine::Kafka && self.log.kafka.brokers.is_empty(),
+                "name some of the brokers, as host:port,host:port",
+            ),
+            (
+                "rollup.clickhouse.url",
+                self.rollup.engine == RollupEngine::Clickhouse
+                    && self.rollup.clickhouse.url.is_empty(),
+                "name the server's HTTP interface, as http://host:8123",
+            ),
+            (
+                "feature.redis.nodes",
+                self.feature.engine == FeatureEngine::Redis
+                    && self.feature.redis.nodes.0.is_empty(),
+                "name some nodes of the cluster, as host:port,host:port",
+            ),
+        ];
+        match missing.into_iter().find(|&(_, is_missing, _)| is_missing) {
+            Some((key, _, fix)) => bail!("{key} is empty: {fix}"),
             None => Ok(()),
         }
     }
@@ -389,7 +406,9 @@ mod tests {
         refused("RECKON__LOG__LANES", "many", "not a whole number");
         refused("RECKON__LOG__LANES", "0", "log.lanes = 0");
         refused("RECKON__LOG__ENGINE", "pulsar", "pulsar");
-        refused("RECKON__LOG__ENGINE", "kafka", "not in this build");
+        refused("RECKON__LOG__ENGINE", "kafka", "log.kafka.brokers");
+        refused("RECKON__ROLLUP__ENGINE", "clickhouse", "rollup.clickhouse.url");
+        refused("RECKON__COUNTER__ENGINE", "flink", "not in this build");
         refused("RECKON__FEATURE__ENGINE", "redis", "feature.redis.nodes");
         refused("RECKON__FEATURE__REDIS", "x", "is a section");
         refused("RECKON__FEATURE__REDIS__NODE", "x", "feature.redis.node;");

@@ -182,22 +182,22 @@ async fn the_figures_are_what_truly_happened() {
     assert_eq!(file["clock"]["first_violation"], Value::Null);
 
     let mut client = running.client();
-    let hours = counted(&mut client, "1h").await;
-    let expect = happened(&file["counts"], "hour");
-    assert_eq!(hours, expect);
+    let minutes = counted(&mut client, "1m").await;
+    let expect = happened(&file["counts"], "minute");
+    assert_eq!(minutes, expect);
     assert!(expect.len() > 300, "{} figures are too few to prove anything", expect.len());
     assert!(comparison.holds(), "{comparison:?}");
     let by_minute = simulation.compare(Width::Minute).await.expect("the server answers");
     assert!(by_minute.holds() && by_minute.compared > comparison.compared, "{by_minute:?}");
     println!(
-        "compared {} figures by ad, hour, kind and verdict, and {} by the minute",
+        "compared {} figures by ad, minute, kind and verdict, and {} by the hour",
         expect.len(),
-        by_minute.compared
+        comparison.compared
     );
 
     all_troubles_came(&file);
     rules_took_clicks(&truth);
-    late_phones_are_in_their_minute(&file, &counted(&mut client, "1m").await);
+    late_phones_are_in_their_minute(&file, &minutes);
     spend_is_the_price_of_what_counts(&file, &mut client).await;
     marked_records_are_a_part_of_all(&file);
     let launched = file["market"]["ads"].as_array().expect("ads").iter().filter(|ad| {
@@ -239,7 +239,7 @@ async fn spend_is_the_price_of_what_counts(file: &Value, client: &mut Client) {
     let ads = file["market"]["ads"].as_array().expect("ads");
     let price = |ad: &Value| (ad["ad_id"].as_str().map(str::to_owned), ad["cpc_micros"].as_i64());
     let prices: BTreeMap<_, _> = ads.iter().map(price).collect();
-    let expect: i64 = happened(&file["counts"], "hour")
+    let expect: i64 = happened(&file["counts"], "minute")
         .into_iter()
         .filter(|((_, _, kind, verdict), _)| kind == "click" && verdict == "counted")
         .map(|((ad_id, ..), count)| prices[&Some(ad_id)].expect("a price") * count as i64)

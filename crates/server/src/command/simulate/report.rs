@@ -16,9 +16,9 @@
 //!   "visits": n, "failures": n, "first_failure": TEXT | null,
 //!   "uncertain": n,                                   records without an acknowledgement
 //!   "near_border": n,                                 records whose hour the server did not tell
-//!   "counts": [{"ad_id", "hour": RFC 3339, "kind", "verdict", "count"}],
+//!   "counts": [{"ad_id", "minute": RFC 3339, "kind", "verdict", "count"}],
 //!   "troubles": {NAME: times},
-//!   "marked": {                                       subsets of the counts, by minute
+//!   "marked": {                                       subsets of the counts
 //!     "bots": {"addresses", "user_ids", "counts": [{"ad_id", "minute", "kind", "verdict", "count"}]},
 //!     "double_clicks": {"counts"}, "late_phones": {"counts"}},
 //!   "judgement": {"total": BUCKET, "buckets": [BUCKET]},
@@ -36,7 +36,7 @@
 //!          "calibration_ratio", "gap_closed"}               (constant - model) / (constant - truth)
 //! ```
 //!
-//! `hour` and `minute` are the start of the bucket. An ad of null names none that is registered. All
+//! `minute` is its start. An ad of null names none that is registered. All
 //! impressions, views and conversions stand in `counts`; `/v1/metrics` shows those that count.
 
 use std::io::{self, Write};
@@ -69,7 +69,7 @@ pub fn json(traffic: &Traffic, truth: &Truth, visits_per_second: f64) -> Value {
         "visits": truth.visit_count, "failures": truth.failures,
         "first_failure": truth.first_failure,
         "uncertain": truth.uncertain, "near_border": truth.near_border,
-        "counts": counts(market, &truth.counts, ("hour", 3_600)),
+        "counts": counts(market, &truth.counts),
         "troubles": by_trouble(|trouble| truth.occurrences(trouble).into()),
         "marked": marked(market, truth),
         "judgement": judgement(truth),
@@ -117,20 +117,20 @@ fn market_json(traffic: &Traffic) -> Value {
     })
 }
 
-fn counts(market: &Market, counts: &Counts, (name, seconds): (&str, i64)) -> Value {
+fn counts(market: &Market, counts: &Counts) -> Value {
     let cell = |(cell, count): (reckon_market::Cell, u64)| {
         json!({
             "ad_id": cell.ad.map(|ad| &market.ads[ad].ad_id),
-            name: text(Timestamp::from_seconds(cell.bucket)),
+            "minute": text(Timestamp::from_seconds(cell.bucket)),
             "kind": cell.kind.name(), "verdict": cell.verdict.name(), "count": count,
         })
     };
-    counts.by(seconds).iter().map(cell).collect::<Vec<_>>().into()
+    counts.iter().map(cell).collect::<Vec<_>>().into()
 }
 
 fn marked(market: &Market, truth: &Truth) -> Value {
     let subset = |mark: Mark| {
-        let counts = counts(market, &truth.marked[mark as usize], ("minute", 60));
+        let counts = counts(market, &truth.marked[mark as usize]);
         (mark.name().to_owned(), json!({"counts": counts}))
     };
     let mut marked: Map<String, Value> = Mark::ALL.into_iter().map(subset).collect();

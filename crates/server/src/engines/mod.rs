@@ -1,5 +1,13 @@
-//! The wiring: from a configuration to running engines. Engines are named here, in one `match` a
-//! seam, and in their own files; nowhere else.
+//! The wiring: from a configuration to a running system. Each seam has a file here with one `match`:
+//! engines are named there, and in their own files; nowhere else.
+
+mod books;
+mod features;
+mod lake;
+mod log;
+mod rollup;
+#[cfg(debug_assertions)]
+mod sabotage;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,30 +15,35 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use reckon_billing::{Spend, SpendView};
-use reckon_books::{Accounts, Books, SqliteBooks};
+use reckon_books::Books;
 use reckon_disk::Disk;
 use reckon_event::{Erasures, Kind, Position, Record, Subscriber, TenantId, Timestamp, peek};
-use reckon_eventlog::{DiskLog, EventLog, LaneHealth};
-use reckon_feature::{FeatureStore, FeatureSubscriber, Memory};
-use reckon_lake::{LakeOptions, LakePlace, LakeSubscriber};
+use reckon_eventlog::EventLog;
+use reckon_feature::FeatureSubscriber;
+use reckon_lake::{LakeOptions, LakeSubscriber};
 use reckon_pipeline::{Pipeline, Running};
 use reckon_predict::{Exploration, Predictor};
 use reckon_rollout::{Learner, Models};
-use reckon_rollup::{Files, RollupStore, RollupSubscriber};
+use reckon_rollup::RollupSubscriber;
 
 use crate::app::App;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine, Unsigned};
-use crate::data_dir::DataDir;
+use crate::config::{Config, Unsigned};
+use crate::data_dir::{DataDir, remove};
 use crate::edge::{Edge, Lists, Meters, Policy, Scorer, Spool, Thresholds};
 use crate::erasure::ErasedPersons;
 use crate::http::{Gate, body, keys};
 use crate::mint::Minter;
 use crate::secrets::{Secrets, write_private};
+
+pub use books::{open_books, postgres, postgres_options, verify_books};
+pub use lake::lake_place;
+pub use log::{Log, log_starts};
+pub use rollup::open_rollup;
 
 /// How much of the log is read at once when rows are read again.
 const RECALL_BYTES: usize = 1 << 20;
@@ -43,9 +56,23 @@ pub struct System {
     /// The admin's key where this start has made it.
     pub fresh_admin_key: Option<String>,
     pipeline: Running,
-    log: Arc<DiskLog>,
+    log: Log,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     _lock: File,
+}
+
+/// Forgets everything that the log can make again. Checkpoints go last: as long as they are there, one
+/// that was cut off is seen at the next start. Features on a cluster begin anew where there is no
+/// checkpoint.
+pub async fn clear_derived(config: &Config, dir: &DataDir, incarnation: u32) -> Result<()> {
+    lake::clear_lake(config, dir, incarnation).await?;
+    rollup::clear_rollup(config, dir)?;
+    let spend = dir.spend();
+    remove(spend.parent().context("the spend view has a folder")?)?;
+    for folder in [dir.features(), dir.learner(), dir.count()] {
+        remove(&folder)?;
+    }
+    Ok(())
 }
 
 /// Opens everything in a data folder and starts counting.
@@ -64,10 +91,12 @@ pub async fn start(
     let (books, accounts) = open_books(&config, dir).await?;
     let now = clock.now();
     let incarnation = books.lease("incarnation", now).await.context("books")?;
-    let disk_log = open_log(&config, dir, Arc::clone(&disk), incarnation)?;
-    let log: Arc<dyn EventLog> = Arc::clone(&disk_log) as _;
+    let opened = Log::open(&config, dir, Arc::clone(&disk), incarnation)?;
+    let log = opened.shared();
     let rollup = open_rollup(&config, dir, Arc::clone(&disk))?;
-    let features = open_features(&config, dir, Arc::clone(&disk))?;
+    #[cfg(debug_assertions)]
+    let (log, rollup) = (sabotage::log(log), sabotage::rollup(rollup));
+    let features = features::open_features(&config, dir, Arc::clone(&disk))?;
     let tenants = tenants(&*books).await?;
     let spent = SpendView::open(Arc::clone(&disk), &dir.spend(), &*rollup, &tenants)
         .with_context(|| format!("spend: {}", dir.spend().display()))?;
@@ -122,9 +151,9 @@ pub async fn start(
         features,
         rollup,
         progress: Arc::clone(pipeline.progress()),
-        log_health: {
-            let log = Arc::clone(&disk_log);
-            Box::new(move || log_health(&log))
+        log_troubles: {
+            let log = opened.clone();
+            Box::new(move || log.troubles())
         },
         stopping: tokio::sync::watch::Sender::new(false),
         config,
@@ -140,7 +169,7 @@ pub async fn start(
     if app.config.audit.hourly {
         tasks.push(tokio::spawn(crate::audit::hourly::run(Arc::clone(&app))));
     }
-    Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
+    Ok(System { app, fresh_admin_key, pipeline, log: opened, tasks, _lock: lock })
 }
 
 impl System {
@@ -154,7 +183,7 @@ impl System {
         self.app.edge.spool.abandon();
         let (pipeline, log) = (self.pipeline, self.log);
         let stopped = tokio::task::spawn_blocking(move || {
-            log.close().context("log")?;
+            log.close()?;
             pipeline.stop().context("counting")
         });
         drop(stopped.await.context("the counter's thread")??);
@@ -168,141 +197,6 @@ pub async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
     let catalog = books.load_catalog().await.context("books: cannot load the catalog")?;
     let tenants = catalog.campaigns.iter().map(|entry| entry.tenant).chain([TenantId::DEFAULT]);
     Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
-}
-
-/// The books of a folder, through both of their traits.
-pub async fn open_books(
-    config: &Config,
-    dir: &DataDir,
-) -> Result<(Arc<dyn Books>, Arc<dyn Accounts>)> {
-    let path = dir.books(config)?;
-    let books =
-        SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
-    let books = Arc::new(books);
-    Ok((Arc::clone(&books) as _, books))
-}
-
-/// Where the configuration wants the lake.
-pub fn lake_place(config: &Config, dir: &DataDir) -> Result<LakePlace> {
-    let folder = match config.lake.url.strip_prefix("file:") {
-        Some(path) => dir.0.join(path.trim_start_matches("//")),
-        None if config.lake.url.is_empty() => dir.lake(),
-        None => bail!("lake.url = {:?}: must be \"\" or begin with file: or s3:", config.lake.url),
-    };
-    LakePlace::folder(&folder).with_context(|| format!("lake: {}", folder.display()))
-}
-
-fn open_log(
-    config: &Config,
-    dir: &DataDir,
-    disk: Arc<dyn Disk>,
-    incarnation: u32,
-) -> Result<Arc<DiskLog>> {
-    match config.log.engine {
-        LogEngine::Disk => {
-            let options = reckon_eventlog::Options {
-                lanes: config.log.lanes,
-                segment_bytes: config.log.segment_bytes,
-                segment_age: Duration::from_secs(config.log.segment_age_s),
-                staging_bytes_max: config.log.staging_bytes_max,
-                commit_delay_max: Duration::from_micros(config.log.commit_delay_us),
-                preallocate_bytes: config.log.preallocate_bytes,
-                ..Default::default()
-            };
-            let (log, recovery) = DiskLog::open(disk, &dir.log(), options, incarnation)
-                .with_context(|| format!("log: {}", dir.log().display()))?;
-            for torn in recovery.lanes.iter().filter_map(|lane| lane.torn.as_ref()) {
-                eprintln!(
-                    "log: an unfinished commit was cut off at {torn}; nothing in it was acknowledged"
-                );
-            }
-            Ok(Arc::new(log))
-        }
-        LogEngine::Kafka => bail!("log.engine: kafka is not in this build"),
-    }
-}
-
-/// Where each partition of a log begins that no server has open.
-pub async fn log_starts(
-    config: &Config,
-    dir: &DataDir,
-    disk: Arc<dyn Disk>,
-    books: &dyn Books,
-    now: Timestamp,
-) -> Result<Vec<u64>> {
-    let incarnation = books.lease("incarnation", now).await.context("books")?;
-    let log = open_log(config, dir, disk, incarnation)?;
-    let starts = (0..log.partitions()).map(|partition| log.range(partition).start).collect();
-    log.close().context("log")?;
-    Ok(starts)
-}
-
-/// What keeps the log from taking records; empty where nothing does.
-fn log_health(log: &DiskLog) -> Vec<String> {
-    let lanes = log.health().into_iter().enumerate();
-    let sick = lanes.filter(|(_, health)| *health != LaneHealth::Writable);
-    sick.map(|(lane, health)| format!("log lane {lane} is {health:?}").to_lowercase()).collect()
-}
-
-fn open_rollup(
-    config: &Config,
-    dir: &DataDir,
-    disk: Arc<dyn Disk>,
-) -> Result<Arc<dyn RollupStore>> {
-    match config.rollup.engine {
-        RollupEngine::Files => {
-            let options = reckon_rollup::Options::new(config.rollup.seconds_bytes_max);
-            let store = Files::open(disk, &dir.rollup(), options)
-                .with_context(|| format!("rollup: {}", dir.rollup().display()))?;
-            Ok(Arc::new(store))
-        }
-        RollupEngine::Clickhouse => bail!("rollup.engine: clickhouse is not in this build"),
-    }
-}
-
-fn open_features(
-    config: &Config,
-    dir: &DataDir,
-    disk: Arc<dyn Disk>,
-) -> Result<Arc<dyn FeatureStore>> {
-    match config.feature.engine {
-        FeatureEngine::Memory => {
-            let options =
-                reckon_feature::memory::Options { entities_max: config.feature.entities_max };
-            let (store, damage) = Memory::open(disk, &dir.features(), options)
-                .with_context(|| format!("features: {}", dir.features().display()))?;
-            if let Some(damage) = damage {
-                eprintln!("features: {damage}: counters begin anew");
-            }
-            Ok(Arc::new(store))
-        }
-        FeatureEngine::Redis => open_redis(config, dir, &*disk).context("features: redis"),
-    }
-}
-
-/// Where counting has not begun in this folder, whatever the cluster has is of another life.
-fn open_redis(config: &Config, dir: &DataDir, disk: &dyn Disk) -> Result<Arc<dyn FeatureStore>> {
-    let told = &config.feature.redis;
-    let has_begun = dir.count().is_dir();
-    let checkpoint =
-        if has_begun { reckon_pipeline::newest_checkpoint(disk, &dir.count())? } else { 0 };
-    let options = reckon_feature::redis::Options {
-        prefix: told.prefix.clone(),
-        seconds_to_live: told.seconds_to_live,
-        replicas: told.replicas,
-        read_deadline: Duration::from_millis(told.read_ms_max),
-        write_deadline: Duration::from_millis(told.write_ms_max),
-        checkpoint,
-        ..reckon_feature::redis::Options::new(&told.nodes.0)
-    };
-    let (store, lost) = reckon_feature::Redis::open(options)?;
-    if let Some(lost) = lost {
-        eprintln!("features: redis: {lost}: counters begin anew");
-    }
-    if !has_begun {
-        store.begin_anew()?;
-    }
-    Ok(Arc::new(store))
 }
 
 fn open_learner(
