@@ -140,7 +140,11 @@ pub(super) fn counted_as(figure: usize) -> String {
     let places = Places::new();
     let is_counted = |kind: Kind, verdict: Verdict| {
         let place = usize::from(places.of(kind.code(), verdict.code()));
-        place == figure || figure == GROSS && (2..=4).contains(&place)
+        match figure {
+            // Its number is no place: that one is of what no figure counts.
+            GROSS => (2..=4).contains(&place),
+            _ => place == figure,
+        }
     };
     let kinds = (0..16).filter_map(Kind::from_code);
     list(kinds.flat_map(|kind| {
