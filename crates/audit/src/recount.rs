@@ -168,7 +168,7 @@ impl Auditor {
     }
 }
 
-/// Repeated appends, the slots' clocks, and which rule decides on a record.
+/// Repeated appends, the clocks of slots and topics, and which rule decides on a record.
 fn classed_sql(range: &RecountRange, horizons: &Horizons, (from, to): (u16, u16)) -> String {
     let received = range
         .received_from
@@ -184,15 +184,16 @@ fn classed_sql(range: &RecountRange, horizons: &Horizons, (from, to): (u16, u16)
                   minted_incarnation, minted_hour, minted_sequence, ip_tag, agent_key,
                   coalesce(payload_digest, CAST(0 AS BIGINT UNSIGNED)) AS digest, event_id, source,
                   install_id, session_id, session_sequence, order_key,
-                  kind IN (1, 2, 3) AS is_exposure
+                  kind IN (1, 2, 3) AS is_exposure,
+                  CASE WHEN kind IN (1, 2) THEN 0 WHEN kind = 3 THEN 1 ELSE 2 END AS topic
            FROM records WHERE epoch <= {cut} AND slot >= {from} AND slot < {to} {received}),
          marked AS (
-           SELECT *, max(append_sequence) OVER (PARTITION BY slot, appender {place} 1 PRECEDING)
+           SELECT *, max(append_sequence) OVER (PARTITION BY slot, topic, appender {place} 1 PRECEDING)
                      AS highest
            FROM base),
          timed AS (
            SELECT *, max(CASE WHEN is_fresh THEN received END)
-                     OVER (PARTITION BY slot {place} CURRENT ROW) AS clock
+                     OVER (PARTITION BY slot, topic {place} CURRENT ROW) AS clock
            FROM (SELECT *, (appender = 0 AND append_sequence = 0) OR highest IS NULL
                            OR append_sequence > highest AS is_fresh
                  FROM marked)
@@ -200,7 +201,7 @@ fn classed_sql(range: &RecountRange, horizons: &Horizons, (from, to): (u16, u16)
          known AS (
            SELECT *, minted_sequence IS NOT NULL AND is_exposure AS is_minted,
                   greatest(clock - {minted}, 0) / {HOUR} AS first_hour,
-                  CASE WHEN is_exposure THEN 0 ELSE CAST(kind AS BIGINT) END AS id_kind,
+                  CASE WHEN is_exposure THEN topic ELSE CAST(kind AS BIGINT) END AS id_kind,
                   (CAST(log_partition AS BIGINT UNSIGNED) << CAST(48 AS BIGINT UNSIGNED)) | log_offset
                     AS place
            FROM timed)

@@ -197,7 +197,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// True where everything that was compared is equal, and something was.
+    /// True where nothing that was compared differs. How much that was stands in `records` and
+    /// `figures`.
     pub fn is_equal(&self) -> bool {
         self.damage.is_empty()
             && self.differences.is_empty()

@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use reckon_event::{Cell, Claims, Deltas, Fact, Kind, Measure, Position, Reason, Record, Verdict};
 
 use crate::rules::Survivor;
-use crate::slot::{PersonAd, SlotState, lane};
-use crate::{Asked, FirstCopy, OpaqueKey, Policy, State, Totals};
+use crate::slot::{PersonAd, StrandState, lane};
+use crate::{Asked, FirstCopy, OpaqueKey, Policy, State, Strand, Totals};
 
 /// What follows from a batch.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub struct Folded {
 
 /// Judges a batch and moves the state on.
 ///
-/// `batch` holds records in the order of their positions within each slot; `seen` answers for the
+/// `batch` holds records in the order of their positions within each strand; `seen` answers for the
 /// opaque id of each of them as [`crate::ask`] makes it, without the batch's own.
 ///
 /// # Panics
@@ -70,7 +70,7 @@ pub fn fold_into(
         if at.is_multiple_of(WARM_RECORDS) {
             warm(state, &batch[at..batch.len().min(at + WARM_RECORDS)]);
         }
-        let slot = state.slot_mut(record.slot);
+        let slot = state.strand_mut(Strand::of(record));
         let judged = judge(slot, record, *position, asked.as_ref(), &mut firsts, policy);
         slot.is_changed = true;
         slot.totals.note(record.kind, judged);
@@ -90,11 +90,11 @@ pub fn fold_into(
 /// So many records are looked at together before they are judged.
 const WARM_RECORDS: usize = 16;
 
-/// Touches what the next records will need. Their slots lie all over memory; looking at several that
+/// Touches what the next records will need. Their strands lie all over memory; looking at several that
 /// do not depend on each other lets the processor wait for all of them at once.
 fn warm(state: &State, group: &[(Position, Record<'_>)]) {
     let is_known = |record: &Record<'_>| {
-        let slot = state.slots[usize::from(record.slot.number())].as_ref()?;
+        let slot = state.strands[Strand::of(record).number()].as_ref()?;
         let appender = slot.appenders.first().map_or(0, |known| known.sequence);
         let is_set = record.claims.as_ref().zip(lane(record.kind)).is_some_and(|(claims, lane)| {
             let last = slot.pieces.last();
@@ -133,7 +133,7 @@ impl Totals {
 }
 
 fn judge(
-    slot: &mut SlotState,
+    slot: &mut StrandState,
     record: &Record<'_>,
     position: Position,
     asked: Option<&Asked>,
@@ -162,12 +162,12 @@ fn judge(
     })
 }
 
-fn is_forgotten(slot: &SlotState, claims: &Claims, policy: &Policy) -> bool {
+fn is_forgotten(slot: &StrandState, claims: &Claims, policy: &Policy) -> bool {
     claims.impression.hour < policy.first_minted_hour(slot.clock)
 }
 
 /// The edge's outcome stands, but where unsigned clicks may count.
-fn judge_refused(slot: &mut SlotState, record: &Record<'_>) -> Verdict {
+fn judge_refused(slot: &mut StrandState, record: &Record<'_>) -> Verdict {
     if record.outcome != Verdict::Unsigned || !record.facts.has(Fact::UnsignedCounts) {
         return record.outcome;
     }
@@ -179,7 +179,7 @@ fn judge_refused(slot: &mut SlotState, record: &Record<'_>) -> Verdict {
 }
 
 fn judge_opaque(
-    slot: &SlotState,
+    slot: &StrandState,
     record: &Record<'_>,
     position: Position,
     asked: &Asked,

@@ -1,26 +1,27 @@
-//! The bytes of the state: sections a slot and a piece, so that only what changed is written again.
+//! The bytes of the state: sections a strand and a piece, so that only what changed is written again.
 //!
 //! ```text
 //! | "RKCS" | version u16 | section* | end |        little endian
-//! section: | length u32 | CRC32C u32 | tag u8 | slot u16 | body |    length and CRC from the tag on
+//! section: | length u32 | CRC32C u32 | tag u8 | strand u16 | body |    length and CRC from the tag on
 //!   1 head:    clock i64 | appenders | unsigned clicks | totals
 //!   2 dropped: hour u32 | incarnation u32
 //!   3 piece:   hour u32 | incarnation u32 | impressions | views | clicks
-//!   0 end:     count of sections u32          (slot 0; nothing may follow)
+//!   0 end:     count of sections u32          (strand 0; nothing may follow)
 //! ids:   chunks varint, each: high u16 | 1, count, gaps as varints | 2, length, bits
 //! ```
 //!
-//! The same memory gives the same bytes, whatever the order in which its ids came. Version 1 is
-//! frozen by `tests/fixtures/v1`.
+//! The same memory gives the same bytes, whatever the order in which its ids came. Version 2 is
+//! frozen by `tests/fixtures/v2`. Version 1 knew no topics; what it remembers cannot be told apart, so it
+//! is refused, and the log is counted again.
 
-use reckon_event::{Kind, Slot, TenantId, Timestamp, Verdict};
+use reckon_event::{Kind, TenantId, Timestamp, Verdict};
 
-use crate::slot::{Appender, PersonAd, Piece, SlotState};
+use crate::slot::{Appender, PersonAd, Piece, StrandState};
 use crate::wire::{Reader, put_varint};
-use crate::{IdSet, State, Totals};
+use crate::{IdSet, State, Strand, Totals};
 
 /// The version this build writes.
-pub const STATE_VERSION: u16 = 1;
+pub const STATE_VERSION: u16 = 2;
 
 const MAGIC: &[u8; 4] = b"RKCS";
 const END: u8 = 0;
@@ -37,6 +38,9 @@ pub enum FormatError {
     /// They do not begin like a state.
     #[error("not a counting state")]
     NotAState,
+    /// Written by a build that remembered less.
+    #[error("format version {0} is too old: `reckon rebuild` counts the log again")]
+    TooOld(u16),
     /// Written by a later build.
     #[error("format version {0} is newer than this build")]
     Version(u16),
@@ -68,7 +72,7 @@ impl State {
 
     /// Notes that everything up to now has been written.
     pub fn mark_written(&mut self) {
-        for slot in self.slots.iter_mut().flatten() {
+        for slot in self.strands.iter_mut().flatten() {
             slot.is_changed = false;
             slot.dropped.clear();
             for piece in &mut slot.pieces {
@@ -92,19 +96,21 @@ impl State {
         }
         let version = reader.u16()?;
         match version {
-            1..=STATE_VERSION => {}
+            STATE_VERSION => {}
             0 => return Err(FormatError::NotAState),
+            1 => return Err(FormatError::TooOld(version)),
             _ => return Err(FormatError::Version(version)),
         }
         for sections in 0_u32.. {
             let mut body = next_section(&mut reader)?;
             let tag = body.u8()?;
-            let slot = Slot::new(body.u16()?).ok_or(FormatError::Damaged("slot"))?;
+            let strand = Strand::from_number(body.u16()?.into());
+            let strand = strand.ok_or(FormatError::Damaged("strand"))?;
             if tag == END {
                 let is_whole = body.u32()? == sections && reader.0.is_empty();
                 return if is_whole { Ok(()) } else { Err(FormatError::Damaged("end")) };
             }
-            self.apply_section(tag, slot, &mut body)?;
+            self.apply_section(tag, strand, &mut body)?;
         }
         Err(FormatError::Damaged("sections"))
     }
@@ -112,10 +118,10 @@ impl State {
     fn apply_section(
         &mut self,
         tag: u8,
-        slot: Slot,
+        strand: Strand,
         body: &mut Reader<'_>,
     ) -> Result<(), FormatError> {
-        let state = self.slot_mut(slot);
+        let state = self.strand_mut(strand);
         match tag {
             HEAD => read_head(state, body)?,
             DROPPED => {
@@ -140,11 +146,11 @@ impl State {
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&STATE_VERSION.to_le_bytes());
         let mut sections = 0_u32;
-        let mut section = |out: &mut Vec<u8>, tag, slot, body: &mut dyn FnMut(&mut Vec<u8>)| {
-            put_section(out, tag, slot, body);
+        let mut section = |out: &mut Vec<u8>, tag, strand, body: &mut dyn FnMut(&mut Vec<u8>)| {
+            put_section(out, tag, strand, body);
             sections += 1;
         };
-        for (number, slot) in (0_u16..).zip(&self.slots) {
+        for (number, slot) in (0_u16..).zip(&self.strands) {
             let is_whole = extent == Extent::Whole;
             let Some(slot) = slot.as_ref().filter(|slot| is_whole || slot.is_changed) else {
                 continue;
@@ -163,13 +169,13 @@ impl State {
     }
 }
 
-fn put_section(out: &mut Vec<u8>, tag: u8, slot: u16, body: &mut dyn FnMut(&mut Vec<u8>)) {
+fn put_section(out: &mut Vec<u8>, tag: u8, strand: u16, body: &mut dyn FnMut(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
     out.push(tag);
-    out.extend_from_slice(&slot.to_le_bytes());
+    out.extend_from_slice(&strand.to_le_bytes());
     body(out);
-    let length = u32::try_from(out.len() - start - 8).expect("a slot's hour is below 4 GiB");
+    let length = u32::try_from(out.len() - start - 8).expect("a strand's hour is below 4 GiB");
     let sum = crc32c::crc32c(&out[start + 8..]);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
@@ -187,7 +193,7 @@ fn put_pair(out: &mut Vec<u8>, first: u32, second: u32) {
     out.extend_from_slice(&second.to_le_bytes());
 }
 
-fn put_head(out: &mut Vec<u8>, slot: &SlotState) {
+fn put_head(out: &mut Vec<u8>, slot: &StrandState) {
     out.extend_from_slice(&slot.clock.0.to_le_bytes());
     put_varint(out, slot.appenders.len() as u64);
     for known in &slot.appenders {
@@ -207,7 +213,7 @@ fn put_head(out: &mut Vec<u8>, slot: &SlotState) {
     put_totals(out, &slot.totals);
 }
 
-fn read_head(slot: &mut SlotState, body: &mut Reader<'_>) -> Result<(), FormatError> {
+fn read_head(slot: &mut StrandState, body: &mut Reader<'_>) -> Result<(), FormatError> {
     slot.clock = Timestamp(body.i64()?);
     slot.appenders.clear();
     for _ in 0..body.count(24)? {

@@ -1,13 +1,14 @@
 //! Decides what each record is worth: duplicates, verdicts, sums. Pure: no I/O, no clock, no
 //! randomness.
 //!
-//! One function does it, [`fold`]: it takes the state, a batch of records in slot order, and what is
+//! One function does it, [`fold`]: it takes the state, a batch of records in the order of each strand, and what is
 //! already known of the batch's opaque ids, and gives one verdict a record and the sums to add.
 //!
-//! Decision: everything the state remembers is kept slot by slot, and a slot's memory is moved only
-//! by that slot's records. So any partitioning, batching or restart gives the same verdicts, and a
-//! state can be [split](State::split) and [merged](State::merge) along slots. Time is the slot's own
-//! never-falling clock, the highest receive time among its records; nothing else expires anything.
+//! Decision: everything the state remembers is kept by [`Strand`], one slot of one topic, and a strand's
+//! memory is moved only by that strand's records. So any partitioning, batching or restart gives the
+//! same verdicts, also where a log keeps topics apart, and a state can be [split](State::split) and
+//! [merged](State::merge) along slots. Time is the strand's own never-falling clock, the highest
+//! receive time among its records; nothing else expires anything.
 //!
 //! | id | remembered as | forgotten |
 //! |---|---|---|
@@ -28,6 +29,7 @@ mod policy;
 pub mod rules;
 mod slot;
 mod state;
+mod strand;
 mod totals;
 mod wire;
 
@@ -37,4 +39,5 @@ pub use format::{FormatError, STATE_VERSION};
 pub use opaque::{Asked, FirstCopy, OpaqueKey, ask, opaque_key};
 pub use policy::Policy;
 pub use state::State;
+pub use strand::Strand;
 pub use totals::Totals;

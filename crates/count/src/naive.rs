@@ -1,13 +1,13 @@
 //! The judge: a recount with plain sets and maps that shares no code with the fold.
 //!
-//! It takes records one by one in slot order, keeps everything for ever and compares times only
+//! It takes records one by one in the order of each slot and topic, keeps everything for ever and compares times only
 //! where a horizon of the policy says so. It is slow and large, and so simple that it can be read
 //! beside the promises. Words ([`Policy`], [`Totals`], [`Record`]) are shared, decisions are not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use reckon_event::{
-    Control, Fact, Kind, Micros, Reason, Record, SourceClass, TenantId, Timestamp, Verdict,
+    Control, Fact, Kind, Micros, Reason, Record, SourceClass, TenantId, Timestamp, Topic, Verdict,
 };
 
 use crate::rules::{CLOSED_AFTER, RapidKey, Rule, RuleSet};
@@ -42,7 +42,7 @@ pub struct Recount {
     pub totals: Totals,
     /// The sums.
     pub lines: BTreeMap<Line, Sum>,
-    slots: BTreeMap<u16, Memory>,
+    memories: BTreeMap<(u16, Topic), Memory>,
     /// How many records were taken.
     taken: u64,
     clicks: Vec<Click>,
@@ -65,7 +65,7 @@ struct Click {
     price: Micros,
 }
 
-/// Everything ever seen in one slot.
+/// Everything ever seen in one slot of one topic.
 #[derive(Clone, Debug, Default)]
 struct Memory {
     clock: Timestamp,
@@ -80,7 +80,8 @@ impl Recount {
     /// Judges one record; `None` for one that is not counted at all.
     pub fn take(&mut self, record: &Record<'_>, policy: &Policy) -> Option<Verdict> {
         self.taken += 1;
-        let memory = self.slots.entry(record.slot.number()).or_default();
+        let place = (record.slot.number(), record.kind.topic());
+        let memory = self.memories.entry(place).or_default();
         if memory.has_seen_append(record, policy) {
             self.totals.redelivered += 1;
             return None;

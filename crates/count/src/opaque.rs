@@ -1,27 +1,39 @@
 //! Ids Reckon did not mint: turned into 128-bit keys, remembered with their first copy.
 //!
-//! A key begins with the slot (10 bits), so a store sorted by key is sorted by slot and can be split
-//! like the state; the other 118 bits are BLAKE3 over the scope and the id. The slot belongs to the
-//! key because order is known only within a slot: two copies in two slots have no first.
+//! A key begins with slot and topic (10 and 2 bits), so a store sorted by key is sorted by strand and
+//! can be split like the state; the other 116 bits are BLAKE3 over the scope and the id. The strand
+//! belongs to the key because order is known only within one: two copies in two slots, or in two
+//! topics, have no first.
 //!
 //! ```text
 //! sequenced:  2 | kind | tenant | source | install | session | number
 //! event id:   3 | kind | tenant | source | user | event id
-//!             kind is 0 for impressions, views and clicks: one id, one of them
+//!             kind is 0 for impressions, views and clicks: one id, one impression or view, and one click
 //! ```
 
-use reckon_event::{Kind, Position, Record, Slot, Timestamp, Verdict};
+use reckon_event::{Kind, Position, Record, Slot, Timestamp, Topic, Verdict};
+
+use crate::Strand;
 
 const SLOT_SHIFT: u32 = 118;
+const TOPIC_SHIFT: u32 = 116;
 
 /// An opaque id in its scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpaqueKey(pub u128);
 
 impl OpaqueKey {
-    /// The slot its records are counted in.
-    pub fn slot(self) -> Slot {
-        Slot::new((self.0 >> SLOT_SHIFT) as u16).expect("ten bits are a slot")
+    /// Of the low 116 bits of a hash, in a strand.
+    pub fn new(strand: Strand, hash: u128) -> Self {
+        let strand = u128::from(strand.slot.number()) << 2 | strand.topic as u128;
+        OpaqueKey(strand << TOPIC_SHIFT | (hash & ((1 << TOPIC_SHIFT) - 1)))
+    }
+
+    /// The strand its records are counted in; `None` for a key that [`OpaqueKey::new`] did not make.
+    pub fn strand(self) -> Option<Strand> {
+        let slot = Slot::new((self.0 >> SLOT_SHIFT) as u16).expect("ten bits are a slot");
+        let topic = *Topic::ALL.get((self.0 >> TOPIC_SHIFT) as usize & 3)?;
+        Some(Strand { slot, topic })
     }
 }
 
@@ -69,8 +81,7 @@ pub fn opaque_key(record: &Record<'_>) -> Option<OpaqueKey> {
         _ => return None,
     }
     let hash: [u8; 16] = *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes");
-    let below = u128::from_le_bytes(hash) & ((1 << SLOT_SHIFT) - 1);
-    Some(OpaqueKey(u128::from(record.slot.number()) << SLOT_SHIFT | below))
+    Some(OpaqueKey::new(Strand::of(record), u128::from_le_bytes(hash)))
 }
 
 /// Asks for every opaque id of a batch; `lookup` answers with the latest first copy below a position.
@@ -137,10 +148,12 @@ mod tests {
         ];
         let keys: HashSet<_> = records.iter().map(opaque_key).collect();
         assert_eq!(keys.len(), records.len(), "one of them has none, the others differ");
-        assert_eq!(opaque_key(&base()).map(OpaqueKey::slot), Slot::new(7));
-        let click = Record { kind: Kind::Click, ..base() };
-        let view = Record { kind: Kind::View, ..base() };
-        assert_eq!(opaque_key(&click), opaque_key(&view), "one id, one of them");
+        let strand = Strand { slot: base().slot, topic: Topic::Events };
+        assert_eq!(opaque_key(&base()).and_then(OpaqueKey::strand), Some(strand));
+        let of = |kind| opaque_key(&Record { kind, ..base() });
+        assert_eq!(of(Kind::Impression), of(Kind::View), "one id, one of them");
+        assert_ne!(of(Kind::Impression), of(Kind::Click), "topics are apart");
+        assert_eq!(OpaqueKey(3 << TOPIC_SHIFT).strand(), None, "there is no fourth topic");
     }
 
     #[test]
@@ -159,5 +172,5 @@ mod tests {
         assert_eq!(opaque_key(&base()).map(|key| key.0), Some(PUBLISHED_KEY));
     }
 
-    const PUBLISHED_KEY: u128 = 0x1f643cf798fc1d2f0b816f35cc8e3b9;
+    const PUBLISHED_KEY: u128 = 0x1e643cf798fc1d2f0b816f35cc8e3b9;
 }

@@ -1,4 +1,4 @@
-//! What one slot remembers. Nothing in here is moved by another slot's records.
+//! What one strand remembers. Nothing in here is moved by another strand's records.
 
 use std::collections::{HashSet, VecDeque};
 use std::mem::size_of;
@@ -7,9 +7,9 @@ use reckon_event::{Claims, Kind, Record, RecordId, TenantId, Timestamp};
 
 use crate::{IdSet, Policy, Totals};
 
-/// The memory of one slot.
+/// The memory of one strand.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SlotState {
+pub(crate) struct StrandState {
     /// The highest receive time of its counted records; never falls.
     pub clock: Timestamp,
     /// Ascending by appender.
@@ -29,7 +29,7 @@ pub(crate) struct SlotState {
 pub(crate) struct Appender {
     pub appender: u64,
     pub sequence: u64,
-    /// The slot's clock when it was last seen.
+    /// The strand's clock when it was last seen.
     pub seen: Timestamp,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Piece {
 /// Who clicked what without a token, within the window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnsignedWindow {
-    /// In the order they counted, with the slot's clock of that moment.
+    /// In the order they counted, with the strand's clock of that moment.
     pub order: VecDeque<(Timestamp, PersonAd)>,
     pub members: HashSet<PersonAd, foldhash::fast::RandomState>,
 }
@@ -77,7 +77,7 @@ pub(crate) const fn lane(kind: Kind) -> Option<usize> {
     }
 }
 
-impl SlotState {
+impl StrandState {
     /// Notes a record's id; true where it is not above the highest of its appender, so this append
     /// has been seen. Records without an id are always new.
     pub fn is_redelivered(&mut self, record: &Record<'_>, policy: &Policy) -> bool {

@@ -155,6 +155,28 @@ fn every_order_gives_the_verdicts_of_plain_loops() {
     }
 }
 
+/// However many one person's clicks are, the rule takes them from the first beyond its limit on.
+#[test]
+fn limits_beyond_a_byte_are_exact() {
+    let mut random = Random(11);
+    for count in [254, 255, 256, 257, 700] {
+        let one = |at| Survivor { user: Pseudonym(9), ..click(&mut random, 100, at) };
+        let mut clicks: Vec<Survivor> = (0..count).map(one).collect();
+        let tenant = TenantId(1);
+        clicks.iter_mut().for_each(|click| click.cell.tenant = tenant);
+        let set = set_of(&clicks);
+        for most in [count - 1, count, count + 1, 254, 255, 256] {
+            let rules = vec![Rule::Rapid { by: RapidKey::User, most: most as u32 }];
+            let rules = RuleSet { version: 1, from: Timestamp(0), rules };
+            let verdicts = judge(&rules, Judged::first(&set, set.rows.len()), None);
+            let is_crowded = count > most;
+            let expect =
+                if is_crowded { Verdict::Invalid(Reason::RapidUser) } else { Verdict::Counted };
+            assert!(verdicts.iter().all(|&verdict| verdict == expect), "{count} of {most}");
+        }
+    }
+}
+
 #[test]
 fn a_revision_moves_a_click_from_one_cell_to_another() {
     let mut random = Random(5);

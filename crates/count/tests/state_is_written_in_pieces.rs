@@ -1,15 +1,15 @@
 //! The state's bytes: changes laid over what was written before are the whole, damage is told, and
-//! version 1 is read for ever.
+//! version 2 is read for ever.
 //!
 //! The story: a checkpoint of changes forgets a piece or brings back a dropped one, a flipped bit is
 //! counted with, or a new build cannot read what an old one wrote.
 
 mod traffic;
 
-use reckon_count::{FormatError, Policy, State, ask, fold};
+use reckon_count::{FormatError, Policy, State, Strand, ask, fold};
 use reckon_event::{
     Claims, Currency, Fact, Facts, ImpressionId, Kind, Position, Pseudonym, Record, RecordId, Slot,
-    TenantId, Timestamp, Verdict,
+    TenantId, Timestamp, Topic, Verdict,
 };
 use traffic::Traffic;
 
@@ -135,18 +135,29 @@ fn minted(slot: Slot, at: Timestamp, incarnation: u32, sequence: u32) -> Record<
 }
 
 #[test]
-fn version_one_is_written_and_read_as_ever() {
-    let fixture = include_bytes!("fixtures/v1/state.bin");
+fn version_two_is_written_and_read_as_ever() {
+    let fixture = include_bytes!("fixtures/v2/state.bin");
     let made = fixture_state();
-    assert!(made.encode() == fixture, "the bytes of version 1 are frozen");
-    let read = State::decode(fixture).expect("version 1 is read for ever");
+    assert!(made.encode() == fixture, "the bytes of version 2 are frozen");
+    let read = State::decode(fixture).expect("version 2 is read for ever");
     assert_eq!(read.totals(), made.totals());
     assert_eq!(read.totals().seen(), 213);
     assert_eq!(read.totals().get(Kind::Click, Verdict::Duplicate), 1);
     assert_eq!(read.totals().redelivered, 1);
-    assert_eq!(
-        read.clock(Slot::new(513).expect("below 1,024")),
-        made.clock(Slot::new(513).expect("below 1,024"))
-    );
+    let slot = Slot::new(513).expect("below 1,024");
+    for topic in Topic::ALL {
+        let strand = Strand { slot, topic };
+        assert_eq!(read.clock(strand), made.clock(strand));
+    }
     assert!(read.encode() == fixture);
+}
+
+/// What counting remembered before it knew of topics is not guessed at.
+#[test]
+fn version_one_is_refused_with_the_way_out() {
+    let mut bytes = fixture_state().encode();
+    bytes[4..6].copy_from_slice(&1_u16.to_le_bytes());
+    let refused = State::decode(&bytes).expect_err("too old");
+    assert_eq!(refused, FormatError::TooOld(1));
+    assert!(refused.to_string().contains("reckon rebuild"), "{refused}");
 }

@@ -11,6 +11,7 @@
 //! | event | what happened, as a client tells it: an impression, a view, a click, ... |
 //! | record | an event as the edge has stamped and logged it ([`Record`]) |
 //! | slot | one of 1,024 fixed logical partitions; all events of one user meet in one ([`Slot`]) |
+//! | topic | one of the lines a log may keep apart; order is within a topic and a slot ([`Topic`]) |
 //! | position | a record's place in its partition of the log ([`Position`]) |
 //! | verdict | what a record is worth: exactly one is in force for each record ([`Verdict`]) |
 //! | epoch | a step of counting: input bounds, and all that follows from them ([`Epoch`]) |
@@ -49,7 +50,7 @@ pub use id::{
 };
 pub use money::{Currency, CurrencyError, Micros};
 pub use privacy::{Consent, Erasures, NobodyErased, Pseudonym, PseudonymKey, TagKey, truncate_ip};
-pub use record::{Claims, Fact, Facts, Kind, Record, SourceClass, Stream};
+pub use record::{Claims, Fact, Facts, Kind, Record, SourceClass, Stream, Topic};
 pub use row::{
     CANDIDATES_MAX, Feature, ServedCandidate, ServedRows, prediction_id, prediction_index,
     prediction_request,

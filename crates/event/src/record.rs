@@ -58,6 +58,15 @@ impl Kind {
         self as u8
     }
 
+    /// The topic its records go to where a log has several.
+    pub const fn topic(self) -> Topic {
+        match self {
+            Kind::Impression | Kind::View => Topic::Impressions,
+            Kind::Click => Topic::Clicks,
+            _ => Topic::Events,
+        }
+    }
+
     /// The name in requests and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,6 +81,28 @@ impl Kind {
             Kind::Control => "control",
             Kind::Prediction => "prediction",
         }
+    }
+}
+
+/// One of the lines a log may keep apart. Records are in order within a topic and a slot only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Topic {
+    /// What was served and seen.
+    Impressions = 0,
+    /// Clicks, and nothing else: others bill by them.
+    Clicks = 1,
+    /// All other kinds, and those of later builds.
+    Events = 2,
+}
+
+impl Topic {
+    /// All topics, in the order of their numbers.
+    pub const ALL: [Topic; 3] = [Topic::Impressions, Topic::Clicks, Topic::Events];
+
+    /// The topic of a kind's number, known or not.
+    pub fn of_kind_code(code: u8) -> Self {
+        Kind::from_code(code).map_or(Topic::Events, Kind::topic)
     }
 }
 

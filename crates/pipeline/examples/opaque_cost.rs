@@ -9,9 +9,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use reckon_count::{FirstCopy, OpaqueKey, Policy};
+use reckon_count::{FirstCopy, OpaqueKey, Policy, Strand};
 use reckon_disk::{Disk, RealDisk, TempDir};
-use reckon_event::{Position, Slot, Timestamp};
+use reckon_event::{Position, SLOT_COUNT, Slot, Timestamp, Topic};
 use reckon_pipeline::OpaqueIds;
 
 const CHECKPOINT: u64 = 200_000;
@@ -23,7 +23,7 @@ fn main() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut ids = OpaqueIds::open(disk, dir.path(), &[]).expect("the disk works");
     let now = Timestamp(1_795_255_200_000_000);
-    let clock = |_: Slot| Some(now);
+    let clock = |_: Strand| Some(now);
     let (mut look, mut insert, mut persist) = (0.0, 0.0, 0.0);
     for n in 0..total {
         let (key, position) = (key(n), Position { partition: 0, offset: n });
@@ -62,9 +62,12 @@ fn timed(work: impl FnOnce()) -> f64 {
 }
 
 fn key(n: u64) -> OpaqueKey {
-    let mut low = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    low = (low ^ (low >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    low ^= low >> 27;
-    let high = low.wrapping_mul(0x94d0_49bb_1331_11eb);
-    OpaqueKey(u128::from(high) << 64 | u128::from(low))
+    let mix = |x: u64| {
+        let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    };
+    let (high, low) = (mix(n + 1), mix(!n));
+    let slot = Slot::new((high % u64::from(SLOT_COUNT)) as u16).expect("below their number");
+    let strand = Strand { slot, topic: Topic::Clicks };
+    OpaqueKey::new(strand, u128::from(high) << 64 | u128::from(low))
 }

@@ -297,7 +297,7 @@ impl Pipeline {
         }
         self.persist_subscribers()?;
         let state = &self.state;
-        let runs = self.ids.persist(&self.options.policy, &|slot| state.clock(slot))?;
+        let runs = self.ids.persist(&self.options.policy, &|strand| state.clock(strand))?;
         let judgement = self.judgement.persist()?;
         let head = Head {
             number: self.number,

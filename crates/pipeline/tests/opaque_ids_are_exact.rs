@@ -1,6 +1,6 @@
 //! An opaque id is remembered exactly within its horizon, and disk and memory stay bounded.
 //!
-//! The story: a filter denies an id it holds, a merge loses one, an id of a slot that was silent for
+//! The story: a filter denies an id it holds, a merge loses one, an id of a strand that was silent for
 //! a week is forgotten by the clock of others, or runs pile up for ever.
 
 #![expect(clippy::print_stdout, reason = "the test tells how much it compared")]
@@ -13,16 +13,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use reckon_count::{FirstCopy, OpaqueKey, Policy};
+use reckon_count::{FirstCopy, OpaqueKey, Policy, Strand};
 use reckon_disk::{Disk, SimDisk};
-use reckon_event::{Position, Slot, Timestamp};
+use reckon_event::{Position, Slot, Timestamp, Topic};
 use reckon_pipeline::OpaqueIds;
 use traffic::Random;
 
 const DIR: &str = "/ids";
 const HORIZON: i64 = 7 * Timestamp::HOUR;
 /// The last of them falls silent early on.
-const SLOTS: [u16; 4] = [0, 300, 1_023, 511];
+const STRANDS: [(u16, Topic); 4] =
+    [(0, Topic::Impressions), (0, Topic::Clicks), (1_023, Topic::Events), (511, Topic::Clicks)];
 
 struct World {
     random: Random,
@@ -30,7 +31,7 @@ struct World {
     ids: OpaqueIds,
     policy: Policy,
     now: Timestamp,
-    clocks: BTreeMap<Slot, Timestamp>,
+    clocks: BTreeMap<Strand, Timestamp>,
     /// Everything ever inserted.
     model: BTreeMap<(OpaqueKey, u64), FirstCopy>,
     keys: Vec<OpaqueKey>,
@@ -65,12 +66,13 @@ impl World {
     }
 
     /// A record with an id, new or known: looks, compares, and inserts as the fold does.
-    fn record(&mut self, slots: &[u16]) {
-        let slot = Slot::new(self.random.pick(slots)).expect("below 1,024");
-        let key = self.key(slot);
+    fn record(&mut self, strands: &[(u16, Topic)]) {
+        let (slot, topic) = self.random.pick(strands);
+        let strand = Strand { slot: Slot::new(slot).expect("below 1,024"), topic };
+        let key = self.key(strand);
         self.offset += 1;
         self.now = self.now.plus(self.random.below(2 * Timestamp::SECOND as u64) as i64);
-        let clock = self.clocks.entry(slot).or_default();
+        let clock = self.clocks.entry(strand).or_default();
         *clock = (*clock).max(self.now);
         let position = Position { partition: 0, offset: self.offset };
         let is_kept = |copy: &FirstCopy| self.now.since(copy.received) < HORIZON;
@@ -89,23 +91,23 @@ impl World {
         self.unsaved.push((key, self.offset));
     }
 
-    fn key(&mut self, slot: Slot) -> OpaqueKey {
+    fn key(&mut self, strand: Strand) -> OpaqueKey {
         if !self.keys.is_empty() && self.random.percent(40) {
             let keys = &self.keys;
             let known = keys[self.random.below(keys.len() as u64) as usize];
-            if known.slot() == slot {
+            if known.strand() == Some(strand) {
                 return known;
             }
         }
-        let below = u128::from(self.random.next()) | u128::from(self.random.next() >> 10) << 64;
-        let key = OpaqueKey(u128::from(slot.number()) << 118 | below);
+        let hash = u128::from(self.random.next()) | u128::from(self.random.next()) << 64;
+        let key = OpaqueKey::new(strand, hash);
         self.keys.push(key);
         key
     }
 
     fn checkpoint(&mut self) {
         let clocks = &self.clocks;
-        let names = self.ids.persist(&self.policy, &|slot| clocks.get(&slot).copied());
+        let names = self.ids.persist(&self.policy, &|strand| clocks.get(&strand).copied());
         self.named.push(names.expect("the disk works"));
         if self.named.len() > 2 {
             self.named.remove(0);
@@ -126,7 +128,7 @@ impl World {
 
     fn live(&self) -> u64 {
         let is_kept = |key: OpaqueKey, copy: &FirstCopy| {
-            self.clocks[&key.slot()].since(copy.received) < HORIZON
+            self.clocks[&key.strand().expect("made of one")].since(copy.received) < HORIZON
         };
         self.model.iter().filter(|((key, _), copy)| is_kept(*key, copy)).count() as u64
     }
@@ -143,9 +145,9 @@ fn looks_agree_with_a_plain_map() {
     for seed in 0..6 {
         let mut world = World::new(seed);
         for round in 0..150 {
-            let slots = if round < 20 { &SLOTS[..] } else { &SLOTS[..3] };
+            let strands = if round < 20 { &STRANDS[..] } else { &STRANDS[..3] };
             for _ in 0..world.random.below(500) {
-                world.record(slots);
+                world.record(strands);
             }
             match world.random.below(10) {
                 0 => world.crash(),
@@ -160,7 +162,7 @@ fn looks_agree_with_a_plain_map() {
         assert!(stats.runs < 60, "{stats:?}");
         let files = world.disk.list(Path::new(DIR)).expect("the disk works").len() as u64;
         assert!(files < stats.runs * 2 + 8, "{files} files for {stats:?}");
-        world.record(&SLOTS[3..]);
+        world.record(&STRANDS[3..]);
         merged += stats.merged;
         found += world.found;
         absent += world.absent;
@@ -172,7 +174,7 @@ fn looks_agree_with_a_plain_map() {
 #[test]
 fn damage_is_told_and_never_an_answer() {
     let mut world = World::new(9);
-    (0..400).for_each(|_| world.record(&SLOTS));
+    (0..400).for_each(|_| world.record(&STRANDS));
     world.checkpoint();
     let path = world.disk.list(Path::new(DIR)).expect("the disk works").remove(0);
     let named = world.named.last().expect("there is one").clone();

@@ -13,8 +13,8 @@ use reckon_rollup::RollupStore;
 
 use crate::audit::Turn;
 use crate::config::Config;
+use crate::data_dir::DataDir;
 use crate::edge::Edge;
-use crate::engines::DataDir;
 use crate::http::Gate;
 use crate::http::body::Limits;
 

@@ -28,6 +28,7 @@ pub struct Config {
     pub explore: Explore,
     pub books: Books,
     pub lake: Lake,
+    pub audit: Audit,
     pub token: Token,
     pub click: Click,
     pub events: Events,
@@ -148,6 +149,12 @@ pub struct Books {
 #[serde(deny_unknown_fields)]
 pub struct Lake {
     pub url: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    pub hourly: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

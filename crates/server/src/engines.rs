@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine, Unsigned};
+use crate::data_dir::DataDir;
 use crate::edge::{Edge, Lists, Meters, Policy, Scorer, Spool, Thresholds};
 use crate::erasure::ErasedPersons;
 use crate::http::{Gate, body, keys};
@@ -33,76 +34,6 @@ use crate::secrets::{Secrets, write_private};
 
 /// How much of the log is read at once when rows are read again.
 const RECALL_BYTES: usize = 1 << 20;
-
-/// A data folder: which file or folder in it is whose.
-#[derive(Clone, Debug)]
-pub struct DataDir(pub PathBuf);
-
-impl DataDir {
-    /// The log of events.
-    pub fn log(&self) -> PathBuf {
-        self.0.join("log")
-    }
-
-    /// Checkpoints, epoch journal and opaque ids.
-    pub fn count(&self) -> PathBuf {
-        self.0.join("count")
-    }
-
-    /// Counters.
-    pub fn rollup(&self) -> PathBuf {
-        self.0.join("rollup")
-    }
-
-    /// Online features.
-    pub fn features(&self) -> PathBuf {
-        self.0.join("features")
-    }
-
-    /// What the online model has learned.
-    pub fn learner(&self) -> PathBuf {
-        self.0.join("learner")
-    }
-
-    /// Every record with its verdict, in Parquet.
-    pub fn lake(&self) -> PathBuf {
-        self.0.join("lake")
-    }
-
-    /// Reports of recounts.
-    pub fn audit(&self) -> PathBuf {
-        self.0.join("audit")
-    }
-
-    /// Where recounts sort what does not fit into memory; empty after a start.
-    pub fn scratch(&self) -> PathBuf {
-        self.audit().join("scratch")
-    }
-
-    /// What campaigns have spent.
-    pub fn spend(&self) -> PathBuf {
-        self.0.join("spend").join("campaigns")
-    }
-
-    /// The admin's key, alone.
-    pub fn admin_key(&self) -> PathBuf {
-        self.0.join("admin.key")
-    }
-
-    fn secrets(&self) -> PathBuf {
-        self.0.join("secrets")
-    }
-
-    /// The books, where the configuration means a file.
-    pub fn books(&self, config: &Config) -> Result<PathBuf> {
-        match config.books.url.strip_prefix("sqlite:") {
-            Some(path) => Ok(self.0.join(path.trim_start_matches("//"))),
-            None => {
-                bail!("books.url = {:?}: must begin with sqlite: or postgres:", config.books.url)
-            }
-        }
-    }
-}
 
 /// A running system. Dropping it without [`System::stop`] is a crash, which loses nothing that was
 /// acknowledged.
@@ -125,8 +56,8 @@ pub async fn start(
     clock: Arc<Clock>,
 ) -> Result<System> {
     std::fs::create_dir_all(&dir.0).with_context(|| format!("cannot make {}", dir.0.display()))?;
-    let lock = lock(dir)?;
-    record_clock(dir, &clock)?;
+    let lock = dir.lock()?;
+    dir.record_clock(&clock)?;
     std::fs::remove_dir_all(dir.scratch()).ok();
     std::fs::create_dir_all(dir.scratch())
         .with_context(|| format!("cannot make {}", dir.scratch().display()))?;
@@ -199,14 +130,16 @@ pub async fn start(
         config,
     });
     crate::beat::tell_rules(&app).await.context("rules")?;
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(drain(Arc::clone(&app))),
         tokio::spawn(tidy(Arc::clone(&app))),
         tokio::spawn(crate::beat::run(Arc::clone(&app))),
-        tokio::spawn(crate::audit::hourly::run(Arc::clone(&app))),
         tokio::spawn(crate::retention::run(Arc::clone(&app))),
         tokio::spawn(crate::erasure::run(Arc::clone(&app))),
     ];
+    if app.config.audit.hourly {
+        tasks.push(tokio::spawn(crate::audit::hourly::run(Arc::clone(&app))));
+    }
     Ok(System { app, fresh_admin_key, pipeline, log: disk_log, tasks, _lock: lock })
 }
 
@@ -230,26 +163,6 @@ impl System {
     }
 }
 
-/// One server a folder: the lock goes with the process, however it ends.
-pub fn lock(dir: &DataDir) -> Result<File> {
-    let path = dir.0.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => bail!("another reckon is running on {}", dir.0.display()),
-    }
-}
-
-/// A folder that was written by a scaled clock says so for ever.
-fn record_clock(dir: &DataDir, clock: &Clock) -> Result<()> {
-    if clock.factor() == 1 {
-        return Ok(());
-    }
-    let path = dir.0.join("clock");
-    std::fs::write(&path, format!("scaled:{}\n", clock.factor()))
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
 /// Everyone who has something in the catalog.
 pub async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
     let catalog = books.load_catalog().await.context("books: cannot load the catalog")?;
@@ -257,7 +170,11 @@ pub async fn tenants(books: &dyn Books) -> Result<Vec<TenantId>> {
     Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-async fn open_books(config: &Config, dir: &DataDir) -> Result<(Arc<dyn Books>, Arc<dyn Accounts>)> {
+/// The books of a folder, through both of their traits.
+pub async fn open_books(
+    config: &Config,
+    dir: &DataDir,
+) -> Result<(Arc<dyn Books>, Arc<dyn Accounts>)> {
     let path = dir.books(config)?;
     let books =
         SqliteBooks::open(&path).await.with_context(|| format!("books: {}", path.display()))?;
@@ -310,23 +227,14 @@ pub async fn log_starts(
     config: &Config,
     dir: &DataDir,
     disk: Arc<dyn Disk>,
+    books: &dyn Books,
     now: Timestamp,
 ) -> Result<Vec<u64>> {
-    let (books, _) = open_books(config, dir).await?;
     let incarnation = books.lease("incarnation", now).await.context("books")?;
-    books.close().await;
     let log = open_log(config, dir, disk, incarnation)?;
     let starts = (0..log.partitions()).map(|partition| log.range(partition).start).collect();
     log.close().context("log")?;
     Ok(starts)
-}
-
-/// How many persons were erased from a folder that no server has open.
-pub async fn erased_persons(config: &Config, dir: &DataDir) -> Result<usize> {
-    let (books, _) = open_books(config, dir).await?;
-    let erased = books.tombstones(None).await.context("books")?.len();
-    books.close().await;
-    Ok(erased)
 }
 
 /// What keeps the log from taking records; empty where nothing does.

@@ -15,6 +15,7 @@ pub mod catalog_load;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod data_dir;
 pub mod edge;
 pub mod engines;
 pub mod erasure;

@@ -1,7 +1,8 @@
 //! The survivors of one minute, packed: a click is 64 bytes, and what it is summed under stands once.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
+use hashbrown::HashTable;
 use reckon_event::{
     Cell, Currency, Kind, Micros, Position, Pseudonym, Revision, Slot, SourceClass, TenantId,
     Timestamp, Verdict,
@@ -87,7 +88,9 @@ pub struct MinuteSet {
     pub rows: Vec<Row>,
     /// What they are summed under; rows name places in it.
     pub whats: Vec<What>,
-    places: HashMap<What, u32, foldhash::fast::RandomState>,
+    /// Places in `whats`, by the hash of what stands there.
+    places: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
     last: u32,
 }
 
@@ -132,11 +135,15 @@ impl MinuteSet {
         if self.whats.get(self.last as usize) == Some(&what) {
             return self.last;
         }
-        let next = u32::try_from(self.whats.len()).expect("a place a row, and rows fit in memory");
-        self.last = *self.places.entry(what).or_insert(next);
-        if self.last == next {
-            self.whats.push(what);
-        }
+        let MinuteSet { whats, places, hasher, .. } = self;
+        let hash = hasher.hash_one(what);
+        let known = places.find(hash, |&at| whats[at as usize] == what);
+        self.last = known.copied().unwrap_or_else(|| {
+            let next = u32::try_from(whats.len()).expect("a place a row, and rows fit in memory");
+            whats.push(what);
+            places.insert_unique(hash, next, |&at| hasher.hash_one(whats[at as usize]));
+            next
+        });
         self.last
     }
 
@@ -180,6 +187,7 @@ impl MinuteSet {
 
     /// The bytes it takes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<Row>() + self.whats.capacity() * 3 * size_of::<What>()
+        self.rows.capacity() * size_of::<Row>()
+            + self.whats.capacity() * (size_of::<What>() + 2 * size_of::<u32>())
     }
 }

@@ -29,7 +29,7 @@ use steps::Counter;
 use stream::{Mix, Stream, Traffic};
 
 /// As the server's `counter.epoch_records_max`.
-const EPOCH_RECORDS: &str = "131072";
+const EPOCH_RECORDS: &str = "32768";
 /// A minute's start, for whoever does not care when.
 const START: Timestamp = Timestamp::from_seconds(1_795_255_200);
 

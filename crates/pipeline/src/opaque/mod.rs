@@ -11,9 +11,9 @@
 //! cut can be simulated. Each id keeps the position of its first record all the same, and the fold
 //! takes an id for a duplicate only of an earlier position.
 //!
-//! An id is forgotten by its own slot's clock alone, so the answer does not depend on what other
-//! slots do: whole runs are removed when every slot in them is past its horizon, and a run that
-//! holds ids of a silent slot is rewritten without the others.
+//! An id is forgotten by its own strand's clock alone, so the answer does not depend on what others
+//! do: whole runs are removed when every strand in them is past its horizon, and a run that holds ids
+//! of a silent strand is rewritten without the others.
 
 mod filter;
 mod merge;
@@ -23,9 +23,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reckon_count::{FirstCopy, OpaqueKey, Policy};
+use reckon_count::{FirstCopy, OpaqueKey, Policy, Strand};
 use reckon_disk::Disk;
-use reckon_event::{Position, Slot, Timestamp};
+use reckon_event::{Position, Timestamp};
 
 use crate::Error;
 use crate::bytes::Reader;
@@ -131,10 +131,13 @@ impl OpaqueIds {
     pub fn persist(
         &mut self,
         policy: &Policy,
-        clock: &dyn Fn(Slot) -> Option<Timestamp>,
+        clock: &dyn Fn(Strand) -> Option<Timestamp>,
     ) -> Result<Vec<u8>, Error> {
         let is_kept = |entry: &Entry| {
-            clock(entry.key.slot())
+            entry
+                .key
+                .strand()
+                .and_then(clock)
                 .is_none_or(|now| now.since(entry.received) < policy.opaque_horizon)
         };
         let before = self.next_run;
@@ -193,16 +196,16 @@ impl OpaqueIds {
         Ok(())
     }
 
-    /// Lets go of runs all of whose slots are past the horizon, and rewrites those that are past it
-    /// but for silent slots.
+    /// Lets go of runs all of whose strands are past the horizon, and rewrites those that are past it
+    /// but for silent strands.
     fn forget(
         &mut self,
         policy: &Policy,
-        clock: &dyn Fn(Slot) -> Option<Timestamp>,
+        clock: &dyn Fn(Strand) -> Option<Timestamp>,
         is_kept: &dyn Fn(&Entry) -> bool,
     ) -> Result<(), Error> {
         let clocks: Vec<i64> =
-            slots().map(|slot| clock(slot).map_or(i64::MIN, |now| now.0)).collect();
+            Strand::all().map(|strand| clock(strand).map_or(i64::MIN, |now| now.0)).collect();
         let latest = clocks.iter().copied().max().unwrap_or(i64::MIN);
         let is_past = |newest: i64, now: i64| now.saturating_sub(newest) >= policy.opaque_horizon;
         let mut rewritten = Vec::new();
@@ -281,10 +284,6 @@ pub(crate) fn check(disk: &dyn Disk, dir: &Path, named: &[u8]) -> Result<u64, Er
 fn tier_of(run: &Run) -> Option<u32> {
     let thousands = (run.entries >> 10).max(1);
     (run.entries <= MERGE_ENTRIES_MAX).then(|| thousands.ilog(FAN_IN as u64))
-}
-
-fn slots() -> impl Iterator<Item = Slot> {
-    (0..reckon_event::SLOT_COUNT).filter_map(Slot::new)
 }
 
 fn put_names(runs: &[Run]) -> Vec<u8> {

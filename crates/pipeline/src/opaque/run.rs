@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file opaque-<number>.run                                                little endian
-//! | block * | filter | index | newest by slot 1,024 x i64 | CRC32C u32 of these three | tail |
+//! | block * | filter | index | newest by strand 3,072 x i64 | CRC32C u32 of these three | tail |
 //! block (4,096 bytes): entry * up to 102 | zeros | count u16 | 0 u16 | CRC32C u32 | 8 zeros
 //! entry (40 bytes):    key u128 | offset u64 | digest u64 | received i64
 //! index:               key u128 of the first entry of each block
@@ -17,9 +17,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reckon_count::{FirstCopy, OpaqueKey};
+use reckon_count::{FirstCopy, OpaqueKey, Strand};
 use reckon_disk::{Disk, File, Open};
-use reckon_event::{Position, SLOT_COUNT, Timestamp};
+use reckon_event::{Position, Timestamp};
 
 use super::filter::Filter;
 use crate::Error;
@@ -27,18 +27,18 @@ use crate::bytes::Reader;
 use crate::numbered;
 
 const MAGIC: &[u8; 4] = b"RKOI";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const BLOCK_BYTES: usize = 4_096;
 const BLOCK_TAIL: usize = 16;
 const ENTRY_BYTES: usize = 40;
 const ENTRIES_PER_BLOCK: usize = (BLOCK_BYTES - BLOCK_TAIL) / ENTRY_BYTES;
 const KEY_BYTES: usize = 16;
 const TAIL_BYTES: usize = 32;
-const NEWEST_BYTES: usize = SLOT_COUNT as usize * 8;
+const NEWEST_BYTES: usize = Strand::COUNT * 8;
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 256 * BLOCK_BYTES;
 
-/// One id of a run. The partition of its position follows from its slot.
+/// One id of a run. The partition of its position follows from its strand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub key: OpaqueKey,
@@ -53,7 +53,7 @@ pub(super) struct Run {
     /// The time bucket its ids were received in.
     pub bucket: i64,
     pub entries: u64,
-    /// The highest receive time by slot; `i64::MIN` where the slot has none in it.
+    /// The highest receive time by strand; `i64::MIN` where the strand has none in it.
     pub newest: Vec<i64>,
     path: PathBuf,
     file: Arc<dyn File>,
@@ -62,7 +62,7 @@ pub(super) struct Run {
 }
 
 impl Entry {
-    /// What the fold is told of it, for a record at `position` of the same slot.
+    /// What the fold is told of it, for a record at `position` of the same strand.
     pub fn first_copy(&self, position: Position) -> FirstCopy {
         FirstCopy {
             position: Position { partition: position.partition, offset: self.offset },
@@ -207,7 +207,7 @@ impl RunWriter {
             file,
             filter: Filter::new(entries_max),
             index: Vec::new(),
-            newest: vec![i64::MIN; usize::from(SLOT_COUNT)],
+            newest: vec![i64::MIN; Strand::COUNT],
             entries: 0,
             block: Vec::with_capacity(BLOCK_BYTES),
             buffer: Vec::with_capacity(WRITE_BYTES),
@@ -222,7 +222,8 @@ impl RunWriter {
         }
         entry.put(&mut self.block);
         self.filter.insert(entry.key.0);
-        let newest = &mut self.newest[usize::from(entry.key.slot().number())];
+        let strand = entry.key.strand().expect("keys are made of a strand");
+        let newest = &mut self.newest[strand.number()];
         *newest = (*newest).max(entry.received.0);
         self.entries += 1;
         if self.block.len() == ENTRIES_PER_BLOCK * ENTRY_BYTES { self.end_block() } else { Ok(()) }
@@ -308,7 +309,7 @@ fn read_above(
     let mut reader = Reader(body);
     let filter = Filter::from_bytes(reader.bytes(filter_bytes)?)?;
     let index = (0..blocks).map(|_| reader.u128()).collect::<Option<_>>()?;
-    let newest = (0..SLOT_COUNT).map(|_| reader.i64()).collect::<Option<_>>()?;
+    let newest = (0..Strand::COUNT).map(|_| reader.i64()).collect::<Option<_>>()?;
     Some((filter, index, newest))
 }
 

@@ -11,17 +11,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use reckon_audit::{Auditor, Mend, RecountRange, Report};
 use reckon_event::{TenantId, Timestamp};
 
-use super::{cover, options};
+use super::{cover, hold, options};
 use crate::app::App;
 
-/// How long it waits for the epoch in hand.
-const HOLD_MAX: Duration = Duration::from_secs(60);
 /// Minutes that are built at a time.
 const SPAN_MAX: i64 = 24 * 60;
 
@@ -31,9 +28,7 @@ pub async fn mend(app: &Arc<App>, report: &Report) -> Result<u64> {
     if spans.is_empty() || !report.damage.is_empty() {
         return Ok(0);
     }
-    let progress = Arc::clone(&app.progress);
-    let hold = tokio::task::spawn_blocking(move || progress.hold(HOLD_MAX)).await?;
-    let Ok(hold) = hold else { bail!("counting does not stand still, so nothing is mended") };
+    let hold = hold(app).await?;
     let cut = app.progress.snapshot().epoch;
     cover(app, cut).await?;
     let _lease = app.lake.lease();

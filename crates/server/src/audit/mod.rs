@@ -27,7 +27,7 @@ use reckon_audit::{
 use reckon_count::rules::{self, CLOSED_AFTER, Rules};
 use reckon_event::{TenantId, Timestamp, name_key};
 use reckon_lake::Manifest;
-use reckon_pipeline::{Reached, Snapshot};
+use reckon_pipeline::{Hold, Reached, Snapshot};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::app::App;
@@ -37,6 +37,10 @@ pub use late::findings;
 
 /// How often figures are read until they are of one epoch in which nothing is left to judge.
 const READS_MAX: u32 = 20;
+/// How often of these while counting goes on. Then it stands still for as long as reading takes.
+const READS_MOVING: u32 = 3;
+/// How long it waits for counting to stand still.
+const HOLD_MAX: Duration = Duration::from_secs(60);
 /// How long a checkpoint may take.
 const CHECKPOINT_MAX: Duration = Duration::from_secs(120);
 
@@ -110,13 +114,18 @@ async fn within_history(
     cover(app, beat::settle(app).await?.epoch).await?;
     let _lease = app.lake.lease();
     let Some(manifest) = Manifest::latest(&app.lake_place).await? else { return Ok(None) };
-    let spans = || manifest.files.iter().filter(|file| file.rows > 0).map(|file| file.happened);
-    let first = spans().map(|span| Timestamp(span.first)).min().unwrap_or(from);
-    let last = spans().map(|span| Timestamp(span.last)).max().unwrap_or(to);
+    let (first, last) = history(&manifest).unwrap_or((from, to));
     let last = app.rollup.marks().newest.map_or(last, |newest| newest.max(last));
     let from = from.max(first.floor(Timestamp::MINUTE));
     let to = to.min(last.floor(Timestamp::MINUTE).plus(Timestamp::MINUTE));
     Ok(Some((from, to)).filter(|(from, to)| from < to))
+}
+
+/// When the first and the last of what a lake has happened; `None` while it is empty.
+fn history(manifest: &Manifest) -> Option<(Timestamp, Timestamp)> {
+    let spans = || manifest.files.iter().filter(|file| file.rows > 0).map(|file| file.happened);
+    let first = spans().map(|span| Timestamp(span.first)).min()?;
+    Some((first, spans().map(|span| Timestamp(span.last)).max()?))
 }
 
 /// Figures of one epoch in which every closed minute of the range is judged.
@@ -126,7 +135,7 @@ async fn settled(
     from: Timestamp,
     to: Timestamp,
 ) -> Result<Found> {
-    for _ in 0..READS_MAX {
+    for read in 0..READS_MAX {
         let before = beat::settle(app).await?;
         let judged_before = judged_before(&before);
         let to = to.min(judged_before);
@@ -135,6 +144,7 @@ async fn settled(
                 "nothing of the range lies in closed minutes yet: these are before {judged_before}"
             );
         }
+        let _still = if read < READS_MOVING { None } else { Some(hold(app).await?) };
         let (rollup, tenants) = (Arc::clone(&app.rollup), tenants.to_vec());
         let read = move || {
             let first = rollup.marks().applied;
@@ -153,6 +163,13 @@ async fn settled(
         }
     }
     bail!("counting moves too fast to read figures of one epoch; try again")
+}
+
+/// Lets counting stand still until what it gives is dropped.
+pub async fn hold(app: &Arc<App>) -> Result<Hold> {
+    let progress = Arc::clone(&app.progress);
+    let hold = tokio::task::spawn_blocking(move || progress.hold(HOLD_MAX)).await?;
+    hold.map_err(|_| anyhow!("counting does not stand still; try again"))
 }
 
 /// The first minute that was not closed.

@@ -32,7 +32,8 @@ use crate::args::Demo;
 use crate::beat;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engines::{self, DataDir, System};
+use crate::data_dir::DataDir;
+use crate::engines::{self, System};
 
 /// How long the day takes where nobody says, in seconds.
 const SECONDS: u64 = 60;

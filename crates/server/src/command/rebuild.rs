@@ -2,7 +2,8 @@
 //!
 //! For a data folder whose checkpoints, counters or lake are damaged, or were counted by a build that
 //! judged wrongly. The log, the books and the secrets stay as they are. Days that are closed stay
-//! closed: where the new count differs from what was frozen, adjusting them says so.
+//! closed: where the new count differs from what was frozen, adjusting them says so. Who was erased is
+//! erased from the new lake as well.
 
 #![expect(clippy::print_stdout, reason = "what was counted is the command's data")]
 
@@ -19,7 +20,9 @@ use super::{load_config, runtime};
 use crate::args::Rebuild;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engines::{self, DataDir, System};
+use crate::data_dir::DataDir;
+use crate::engines::{self, System};
+use crate::erasure;
 
 /// Between two lines on how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -37,21 +40,23 @@ pub fn run(arguments: &Rebuild) -> Result<ExitCode> {
 async fn rebuild(config: Config, dir: &DataDir) -> Result<ExitCode> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock = Arc::new(Clock::new(1));
-    let lock = engines::lock(dir)?;
-    let starts = engines::log_starts(&config, dir, Arc::clone(&disk), clock.now()).await?;
+    let lock = dir.lock()?;
+    let (books, _) = engines::open_books(&config, dir).await?;
+    let starts = engines::log_starts(&config, dir, Arc::clone(&disk), &*books, clock.now()).await?;
     if let Some(start) = starts.into_iter().find(|start| *start > 0) {
         bail!(
             "the log begins at offset {start}: what came before has been retired (log.retain_s) and \
              cannot be counted again; nothing was removed"
         );
     }
-    let erased = engines::erased_persons(&config, dir).await?;
-    if erased > 0 {
+    let settled = erasure::begin_anew(&*books).await?;
+    if settled > 0 {
         bail!(
-            "{erased} persons were erased, whose records the log still has: counting it again would \
-             bring them back into the lake; nothing was removed"
+            "{settled} erased persons are settled: what replaced them in the lake is thrown away, and \
+             the log would bring them back; nothing was removed"
         );
     }
+    books.close().await;
     for path in derived(&config, dir)? {
         remove(&path)?;
     }
@@ -90,7 +95,10 @@ async fn count_again(
     clock: Arc<Clock>,
 ) -> Result<ExitCode> {
     let system = engines::start(config, dir, disk, clock).await?;
-    let counted = wait(&system).await;
+    let mut counted = wait(&system).await;
+    if counted.is_ok() {
+        counted = erasure::sweep(Arc::clone(&system.app)).await;
+    }
     let totals = system.app.progress.snapshot().totals.clone();
     system.stop().await?;
     counted?;

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use super::{load_config, runtime};
 use crate::args::Serve;
 use crate::clock::Clock;
-use crate::engines::{self, DataDir, System};
+use crate::data_dir::DataDir;
+use crate::engines::{self, System};
 use crate::http::{self, listen, scrape};
 
 /// Runs until it is told to stop.

@@ -12,7 +12,8 @@ use reckon_disk::RealDisk;
 use super::{load_config, runtime};
 use crate::args::Verify;
 use crate::config::Config;
-use crate::engines::{self, DataDir};
+use crate::data_dir::DataDir;
+use crate::engines;
 
 /// What one part was found to be.
 struct Finding {
@@ -28,7 +29,7 @@ pub fn run(arguments: &Verify) -> Result<ExitCode> {
     if !dir.0.is_dir() {
         bail!("{} is not a data folder", dir.0.display());
     }
-    let _lock = engines::lock(&dir)?;
+    let _lock = dir.lock()?;
     let books = dir.books(&config)?;
     let findings = vec![
         log(&dir)?,

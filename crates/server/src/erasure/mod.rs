@@ -107,6 +107,21 @@ pub async fn erase(app: &Arc<App>, tenant: TenantId, person: Pseudonym) -> Resul
     stands.context("books: a tombstone has gone")
 }
 
+/// Makes erasures begin anew, for a lake that is filled again from the log. Those that are settled
+/// cannot, as their secrets are gone: where there are any, answers how many, and changes nothing.
+pub async fn begin_anew(books: &dyn Books) -> Result<usize> {
+    let persons = ErasedPersons::load(books).await?.quiet.load().len();
+    let work = books.erasures_at_work(sweep::AT_WORK_MAX).await.context("books")?;
+    if work.len() < persons {
+        return Ok(persons - work.len());
+    }
+    for mut stone in work {
+        stone.work.iter_mut().for_each(|work| work.swept_epoch = 0);
+        books.keep_erasure(&stone).await.context("books")?;
+    }
+    Ok(0)
+}
+
 fn fresh(app: &App, tenant: TenantId, person: Pseudonym) -> Tombstone {
     let asked_at = app.edge.clock.now();
     let traces = serde_json::to_string(&Traces::default()).expect("sets of texts are JSON");

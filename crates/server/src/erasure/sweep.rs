@@ -20,7 +20,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How long counting may take to catch up with what was acknowledged.
 const COUNTED_MAX: Duration = Duration::from_secs(120);
 /// The most erasures at work at once.
-const AT_WORK_MAX: u32 = 100_000;
+pub(super) const AT_WORK_MAX: u32 = 100_000;
 /// How often persons are found with something new before the lake's thread stops to look for it.
 const TRACED_MAX: u32 = 8;
 /// After it is quiet, what was under way by then arrives within this.

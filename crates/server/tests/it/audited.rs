@@ -2,8 +2,8 @@
 //! what the records can mend.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reckon_audit::{AuditOptions, Auditor, RecountRange};
 use reckon_disk::{RealDisk, TempDir};
@@ -12,7 +12,7 @@ use reckon_server::{audit, beat, retention};
 use serde_json::{Value, json};
 
 use crate::harness::House;
-use crate::process::Process;
+use crate::process::{Process, reckon};
 
 const TENANT: TenantId = TenantId::DEFAULT;
 const EVERYTHING: &str = "granularity=1m&group_by=ad_id,campaign_id,region,device,placement,reason\
@@ -170,15 +170,37 @@ async fn checkpoint(house: &House) {
     audit::cover(app, epoch).await.expect("a checkpoint");
 }
 
-/// The binary, with the settings of [`Process::start`].
-fn reckon(arguments: &[&str], data: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_reckon"))
-        .args(arguments)
-        .arg("--data")
-        .arg(data)
-        .env("RECKON__RULES__ENABLED", "false")
-        .output()
-        .expect("the binary starts")
+/// What became final while nobody looked is recounted by the server that starts next.
+#[tokio::test(flavor = "multi_thread")]
+async fn hours_that_became_final_in_the_meantime_are_recounted() {
+    let mut house = House::with(&[("AUDIT__HOURLY", "true")], Arc::new(RealDisk)).await;
+    house.register(&["ad-0"]).await;
+    let hour = house.clock.now().plus(-Timestamp::HOUR).floor(Timestamp::HOUR);
+    send(&house, &events("early", hour, 50)).await;
+    house.clock.step(house.app().config.time.server_lateness_s * Timestamp::SECOND);
+    house.clock.step(2 * Timestamp::HOUR);
+    send(&house, &events("late", house.clock.now().floor(Timestamp::MINUTE), 10)).await;
+    house.settle().await;
+    house.restart().await;
+    let (from, to) = (hour.to_string(), hour.plus(Timestamp::HOUR).to_string());
+    let is_of_hour = |report: &Value| {
+        report["from"].as_str() <= Some(&from) && report["to"].as_str() >= Some(&to)
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let report = loop {
+        let reports = house.get("/v1/reconciliations").await.json();
+        if let Some(report) = reports["reconciliations"]
+            .as_array()
+            .and_then(|all| all.iter().find(|one| is_of_hour(one)))
+        {
+            break report.clone();
+        }
+        assert!(Instant::now() < deadline, "{reports:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(report["equal"], true, "{report:#}");
+    assert!(report["records"].as_u64() >= Some(50), "{report:#}");
+    assert!(report["figures"].as_u64() >= Some(10), "{report:#}");
 }
 
 /// The largest file below a folder.

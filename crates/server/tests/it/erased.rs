@@ -13,7 +13,7 @@ use reckon_server::erasure;
 use serde_json::{Value, json};
 
 use crate::harness::House;
-use crate::process::{Client, Process};
+use crate::process::{Client, Process, reckon};
 
 const RULES: &str = "version = 1\n[[rule]]\nreason = \"double_click\"\nwithin_ms = 30000\n\
     [[rule]]\nreason = \"rapid_ip\"\nmost = 3\n";
@@ -96,7 +96,7 @@ async fn reconciled(house: &House) {
     house.clock.step(3 * Timestamp::MINUTE);
     let report = house.post("/v1/reconciliations", &json!({})).await.json();
     assert_eq!(report["equal"], true, "{report:#}");
-    assert!(report["figures"].as_u64() > Some(5), "{report:#}");
+    assert!(report["figures"].as_u64() >= Some(5), "{report:#}");
 }
 
 /// Parquet files in the folder of the lake, and those among them that the lake knows.
@@ -251,6 +251,12 @@ async fn when_nothing_can_come_any_more_the_secrets_go() {
     house.restart().await;
     assert!(!books_have(&house, &key), "also from the file");
     assert_eq!(ok(&house, "DELETE", "/v1/users/u").await["proof"], data["erasure"]["proof"]);
+    // Without the secrets a new lake could not be rid of the person.
+    let data = house.stop().await;
+    let refused = reckon(&["rebuild"], data.path());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("nothing was removed"), "{said}");
+    assert!(data.path().join("lake").is_dir() && data.path().join("count").is_dir());
 }
 
 /// Whether bytes stand in the file of the books, which a restart has brought up to date.
@@ -458,7 +464,19 @@ fn a_server_that_is_killed_while_it_erases_goes_on() {
         asked(&mut client, "/v1/metrics?from=1970-01-01T00:00:00Z&to=2199-12-01T00:00:00Z");
     let expected = u64::from(EVENTS) * (ROUNDS as u64 + 1);
     assert_eq!(clicks["rows"][0]["clicks_gross"], expected, "{clicks}");
+    server.kill();
+    rebuilt(data.path(), &key, expected);
     println!("killed {ROUNDS} times while erasing, {resumed} without an answer");
+}
+
+/// Counting the log again, which still has everyone's records, brings nobody back.
+fn rebuilt(data: &Path, key: &str, clicks: u64) {
+    let rebuilt = reckon(&["rebuild"], data);
+    assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    let (server, _) = start(data);
+    let mut client = server.connect().with_key(key);
+    assert_eq!(rows_of(&mut client, "install_id LIKE '%-phone'"), 0);
+    assert_eq!(rows_of(&mut client, "kind = 3"), clicks);
 }
 
 /// Asks for an erasure and kills the server when so many other requests were answered meanwhile. True

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -158,4 +158,15 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+/// The binary, with the settings of [`Process::start`].
+pub fn reckon(arguments: &[&str], data: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reckon"))
+        .args(arguments)
+        .arg("--data")
+        .arg(data)
+        .env("RECKON__RULES__ENABLED", "false")
+        .output()
+        .expect("the binary starts")
 }

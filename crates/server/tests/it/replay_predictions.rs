@@ -14,7 +14,8 @@ use reckon_server::clock::Clock;
 use reckon_server::command::replay::{Format, Options, Report, replay};
 use reckon_server::command::serve::Listening;
 use reckon_server::config::Config;
-use reckon_server::engines::{self, DataDir, System};
+use reckon_server::data_dir::DataDir;
+use reckon_server::engines::{self, System};
 
 /// A server with the settings of every server, whose log can be looked into.
 struct Served {

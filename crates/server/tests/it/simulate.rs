@@ -17,7 +17,8 @@ use reckon_server::command::serve::Listening;
 use reckon_server::command::simulate::compare::Width;
 use reckon_server::command::simulate::{self, Settings, Simulation, Truth, report};
 use reckon_server::config::Config;
-use reckon_server::engines::{self, DataDir, System};
+use reckon_server::data_dir::DataDir;
+use reckon_server::engines::{self, System};
 use serde_json::{Value, json};
 
 use crate::harness::House;
