@@ -67,8 +67,9 @@ certificates() {
     chmod 600 "$in/server.key" "$in/ca.key"
 }
 
-# Runs statements, one a line, in a server of one user: before there is one of many.
-single() { as_owner "$bin/postgres" --single -j -D "$1/data" "$2" >>"$1/log" 2>&1; }
+# Runs statements, one a line, in a server of one user: before there is one of many. Nothing of it has
+# to outlast the machine, so it does not wait for the disk.
+single() { as_owner "$bin/postgres" --single -F -j -D "$1/data" "$2" >>"$1/log" 2>&1; }
 
 create() {
     local dir="$1" password port locale=()
@@ -78,7 +79,7 @@ create() {
     (umask 077 && echo "$password" >"$dir/password")
     [ "$(id -u)" != 0 ] || chown postgres "$dir/password" "$dir/log"
     as_owner "$bin/initdb" -D "$dir/data" -U postgres --pwfile="$dir/password" --auth=scram-sha-256 \
-        --encoding=UTF8 --locale=C.UTF-8 "${locale[@]}" --no-instructions >>"$dir/log" 2>&1
+        --encoding=UTF8 --locale=C.UTF-8 "${locale[@]}" --no-instructions --no-sync >>"$dir/log" 2>&1
     certificates "$dir"
     [ "$(id -u)" != 0 ] || chown postgres "$dir/server.key" "$dir/server.pem"
     chmod a+r "$dir/ca.pem" "$dir/server.pem"
@@ -89,6 +90,7 @@ unix_socket_directories = ''
 max_connections = 200
 shared_buffers = 64MB
 fsync = on
+recovery_init_sync_method = syncfs
 ssl = on
 ssl_cert_file = '$dir/server.pem'
 ssl_key_file = '$dir/server.key'
@@ -134,8 +136,9 @@ start() {
             trap - EXIT
             return
         fi
-        # What a killed server left behind holds its memory for a moment.
-        tail -n 5 "$dir/log" | grep -qE "still in use|shared memory block" || die "the server did not start"
+        # The processes of a killed server end when they look up from their work. Until then they hold
+        # its memory, and PostgreSQL refuses to begin beside them: two would write to the same files.
+        tail -n 12 "$dir/log" | grep -q "shared memory block .* is still in use" || die "the server did not start"
         sleep 1
     done
     die "the memory of the server before is not let go of"
