@@ -52,7 +52,7 @@ pub use ledger::{
     UnseenClicks, all_entries, all_figures,
 };
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresBooks, PostgresOptions};
+pub use postgres::{MovedIn, PostgresBooks, PostgresOptions};
 pub use replay::{
     CLAIM_MICROS_MAX, Claim, RESPONSE_BYTES_MAX, RESPONSE_KEPT_MICROS, RequestDigest,
     StoredResponse,

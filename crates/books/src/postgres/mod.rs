@@ -19,6 +19,7 @@ mod key;
 mod lease;
 mod ledger;
 mod load;
+mod move_in;
 mod period;
 mod profile;
 mod replay;
@@ -42,6 +43,7 @@ use crate::catalog::Snapshot;
 use crate::error::Error;
 use crate::rows::{NameKey, schema};
 pub(crate) use failure::is_damage;
+pub use move_in::MovedIn;
 use server::Server;
 
 /// How much of the server is taken, and how long it is waited for.

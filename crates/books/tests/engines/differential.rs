@@ -14,6 +14,7 @@ use reckon_books::{
 use reckon_event::{Currency, Day, Pseudonym, TenantId, Timestamp, name_key};
 use tempfile::TempDir;
 
+use crate::moved::moves_as_it_is;
 use crate::place::{Place, options};
 use crate::things::{HOUR, TENANT, ad, adjustment, advertiser, campaign, charge, credit, figure};
 
@@ -431,5 +432,6 @@ async fn both_engines_answer_every_call_the_same() {
         }
         history.compare_all().await;
         expect_rich(&history);
+        moves_as_it_is(&file, &place).await;
     }
 }

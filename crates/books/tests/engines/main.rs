@@ -7,6 +7,7 @@ mod differential;
 mod edited;
 mod killed;
 mod limits;
+mod moved;
 mod place;
 mod races;
 mod refusals;
