@@ -2,9 +2,11 @@
 //! the last click, and where something went wrong it must say what, where, and what mends it.
 
 use crate::counted::{Fault, HORIZONS, World, count, memory};
-use reckon_audit::{Cause, Coverage, Mend, Report, late_knowledge, metrics_table, rollup_figures};
+use reckon_audit::{
+    Cause, Coverage, Mend, RecountRange, Report, late_knowledge, metrics_table, rollup_figures,
+};
 use reckon_disk::TempDir;
-use reckon_event::{Pseudonym, TenantId, Verdict};
+use reckon_event::{Pseudonym, TenantId, Timestamp, Verdict};
 use reckon_lake::{
     Erasure, ErasureRequest, LakeOptions, LakePlace, LakeSubscriber, Manifest, Table,
 };
@@ -45,6 +47,18 @@ fn everything_is_equal_to_the_last_click() {
         }
         println!("seed {seed}: {report}");
     }
+}
+
+#[test]
+fn a_range_in_which_nothing_happened_is_recounted_as_well() {
+    let world = count(3, 1_000, Fault::None, memory());
+    let all = world.range();
+    let day = 24 * Timestamp::HOUR;
+    let quiet = RecountRange { from: all.from.plus(-2 * day), to: all.from.plus(-day), ..all };
+    let recount = run(async {
+        world.auditor().await.recount(&quiet, &HORIZONS, &world.rules).await
+    });
+    assert!(recount.expect("it can be recounted").figures.is_empty());
 }
 
 #[test]
