@@ -7,6 +7,8 @@
 #   kafka.sh stop DIR         ends them and waits for them
 #   kafka.sh kill DIR N       ends broker N (1 to 3) at once, as a power cut would
 #   kafka.sh revive DIR N...  starts such brokers again on what they have left
+#   kafka.sh pause DIR N...   lets brokers hang: their connections stay, and nothing is answered
+#   kafka.sh resume DIR N...  lets them go on where they were
 #
 # Each is broker and controller (KRaft), has 256 MB of heap, and listens on loopback only.
 set -euo pipefail
@@ -14,10 +16,14 @@ set -euo pipefail
 VERSION="${KAFKA_VERSION:-4.1.0}"
 HOME_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/reckon/kafka-$VERSION"
 JARS="$HOME_DIR/jars"
+# What Java makes of the classes of a broker, so that brokers start in half the time.
+CLASSES="$HOME_DIR/classes.jsa"
 NODES=(1 2 3)
-HEAP="-Xmx256m -Xms64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+JAVA_OPTIONS="-Xmx256m -Xms64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xlog:disable"
 # How long brokers may take to answer, in tenths of a second.
 START_MAX=1200
+# How long they may take to end by themselves, in tenths of a second.
+STOP_MAX=150
 
 install() {
     local missing=()
@@ -28,8 +34,12 @@ install() {
         apt-get update -qq >&2
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
     fi
-    # The jars are whole once the last line of this has run: half of them are fetched again.
-    [ -e "$HOME_DIR/whole" ] && return
+    [ -e "$HOME_DIR/whole" ] || fetch
+    [ -e "$CLASSES" ] || archive
+}
+
+# The jars are whole once the last line of this has run: half of them are fetched again.
+fetch() {
     rm -rf "$HOME_DIR"
     mkdir -p "$JARS"
     cat >"$HOME_DIR/pom.xml" <<POM
@@ -49,16 +59,52 @@ POM
     touch "$HOME_DIR/whole"
 }
 
-# Runs one of Kafka's classes.
-kafka() {
+# Runs Java on Kafka's classes.
+java_on_kafka() {
     # shellcheck disable=SC2086
-    java $HEAP -cp "$JARS/*" "$@"
+    exec java $JAVA_OPTIONS -cp "$JARS/*" "$@"
+}
+
+# Runs one of Kafka's tools.
+kafka() { (java_on_kafka -XX:SharedArchiveFile="$CLASSES" "$@"); }
+
+# Runs a broker behind this script's back.
+launch() {
+    local dir="$1" folder="$1/broker-$2"
+    shift 2
+    (trap '' HUP && java_on_kafka "$@" kafka.Kafka "$folder/server.properties") \
+        </dev/null >>"$folder/log" 2>&1 &
+    echo $! >"$folder/pid"
+    cat "$dir"/broker-*/pid >"$dir/pids"
+}
+
+# Leaves the archive of classes behind: a broker that runs alone for a moment writes it as it ends.
+# Where there is none, brokers start all the same.
+archive() {
+    local dir NODES=(1) STOP_MAX=$START_MAX
+    dir=$(mktemp -d "${TMPDIR:-/tmp}/reckon-kafka.XXXXXX")
+    free_ports >"$dir/base"
+    format "$dir" && launch "$dir" 1 -XX:ArchiveClassesAtExit="$CLASSES.new" && await "$dir" 1 || true
+    stop "$dir"
+    [ ! -e "$CLASSES.new" ] || mv -f "$CLASSES.new" "$CLASSES"
+    rm -rf "$dir"
 }
 
 # A process that has ended and that nobody has asked about yet counts as gone.
 is_alive() { [ -e "/proc/$1/stat" ] && ! grep -q ') Z ' "/proc/$1/stat" 2>/dev/null; }
 
 is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Formats what each broker keeps its data in.
+format() {
+    local dir="$1" node id
+    id=$(kafka kafka.tools.StorageTool random-uuid 2>"$dir/format.log" | tail -n 1)
+    for node in "${NODES[@]}"; do
+        configure "$dir" "$node"
+        kafka kafka.tools.StorageTool format -t "$id" -c "$dir/broker-$node/server.properties" \
+            >>"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; return 1; }
+    done
+}
 
 # Six ports in a row that nobody listens on: a broker's and its controller's for each.
 free_ports() {
@@ -106,13 +152,11 @@ log.index.size.max.bytes=1048576
 PROPERTIES
 }
 
-launch() {
-    local dir="$1" node="$2"
-    # shellcheck disable=SC2086
-    nohup java $HEAP -cp "$JARS/*" kafka.Kafka "$dir/broker-$node/server.properties" \
-        </dev/null >>"$dir/broker-$node/log" 2>&1 &
-    echo $! >"$dir/broker-$node/pid"
-    cat "$dir"/broker-*/pid >"$dir/pids"
+# Starts some brokers, without waiting for them.
+launch_all() {
+    local dir="$1" node
+    shift
+    for node in "$@"; do launch "$dir" "$node" -XX:SharedArchiveFile="$CLASSES"; done
 }
 
 # Waits until a broker listens; fails where its process ends before.
@@ -144,19 +188,14 @@ await_all() {
 }
 
 start() {
-    local dir="$1" node id
+    local dir="$1" node
     [ -e "$HOME_DIR/whole" ] || { echo "Kafka is missing: run kafka.sh install" >&2; exit 1; }
     [ ! -e "$dir/pids" ] || { echo "$dir has brokers already: run kafka.sh stop $dir" >&2; exit 1; }
     mkdir -p "$dir"
     dir=$(cd "$dir" && pwd)
     free_ports >"$dir/base"
-    id=$(kafka kafka.tools.StorageTool random-uuid 2>"$dir/format.log" | tail -n 1)
-    for node in "${NODES[@]}"; do
-        configure "$dir" "$node"
-        kafka kafka.tools.StorageTool format -t "$id" -c "$dir/broker-$node/server.properties" \
-            >>"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; exit 1; }
-    done
-    for node in "${NODES[@]}"; do launch "$dir" "$node"; done
+    format "$dir" || exit 1
+    launch_all "$dir" "${NODES[@]}"
     await_all "$dir" || {
         tail -n 20 "$dir"/broker-*/log >&2
         stop "$dir"
@@ -170,7 +209,7 @@ ENV
 
 # Waits until a process is gone; after a while it is not asked any more.
 bury() {
-    for _ in $(seq 150); do
+    for _ in $(seq "$STOP_MAX"); do
         is_alive "$1" || return 0
         sleep 0.1
     done
@@ -182,6 +221,8 @@ stop() {
     local dir="$1" pid
     [ -e "$dir/pids" ] || return 0
     while read -r pid; do kill "$pid" 2>/dev/null || true; done <"$dir/pids"
+    # One that hangs hears of its end when it goes on.
+    while read -r pid; do kill -CONT "$pid" 2>/dev/null || true; done <"$dir/pids"
     while read -r pid; do bury "$pid"; done <"$dir/pids"
     rm "$dir/pids"
 }
@@ -197,8 +238,15 @@ kill_one() {
 revive() {
     local dir="$1" node
     shift
-    for node in "$@"; do launch "$dir" "$node"; done
+    launch_all "$dir" "$@"
     for node in "$@"; do await "$dir" "$node"; done
+}
+
+# Sends a signal to some brokers.
+signal() {
+    local signal="$1" dir="$2" node
+    shift 2
+    for node in "$@"; do kill "-$signal" "$(cat "$dir/broker-$node/pid")"; done
 }
 
 case "${1:-}" in
@@ -208,8 +256,10 @@ start) start "$2" ;;
 stop) stop "$2" ;;
 kill) kill_one "$2" "$3" ;;
 revive) shift && revive "$@" ;;
+pause) shift && signal STOP "$@" ;;
+resume) shift && signal CONT "$@" ;;
 *)
-    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use super::ask::ask;
 use super::follower::{Burial, Inbox, Quiet, passing};
 use super::tail::Trouble;
 use super::{Error, Options, client};
@@ -68,7 +69,8 @@ impl Keeper {
         let committed = vec![0; inbox.tails.len()];
         let options = options.clone();
         let keeper = Keeper { options, inbox, consumer, undertaker: None, committed, doubts: 0 };
-        keeper.look().map_err(|source| Error::unreachable(&keeper.options, source))?;
+        ask(&keeper.options, || keeper.learn())
+            .map_err(|source| Error::unreachable(&keeper.options, source))?;
         Ok(keeper)
     }
 
@@ -97,17 +99,24 @@ impl Keeper {
         self.commit();
     }
 
-    /// Asks where each partition begins and ends; returns the ends as they are now.
+    /// As [`Keeper::look`], but every partition must answer.
+    fn learn(&self) -> KafkaResult<()> {
+        let is_whole = self.look()?.iter().all(Option::is_some);
+        let error = KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable);
+        if is_whole { Ok(()) } else { Err(error) }
+    }
+
+    /// Asks where each partition begins and ends; returns the ends as they are now, of those whose
+    /// beginning is known too.
     fn look(&self) -> KafkaResult<Vec<Option<u64>>> {
         let starts = self.offsets(Offset::Beginning)?;
-        let ends = self.offsets(Offset::End)?;
+        let mut ends = self.offsets(Offset::End)?;
         let bounds = &self.inbox.bounds;
-        for (partition, (start, end)) in (0..).zip(starts.iter().zip(&ends)) {
-            if let Some(start) = start {
+        for (partition, (start, end)) in (0..).zip(starts.iter().zip(&mut ends)) {
+            *end = end.filter(|_| start.is_some());
+            if let (Some(start), Some(end)) = (start, *end) {
                 bounds.raise_start(partition, *start);
-            }
-            if let Some(end) = end {
-                bounds.raise_end(partition, *end);
+                bounds.raise_end(partition, end);
             }
         }
         Ok(ends)

@@ -28,9 +28,11 @@ use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use reckon_event::{Kind, Slot};
 
+mod ask;
 mod bounds;
 mod client;
 mod follower;
@@ -48,6 +50,7 @@ mod words;
 use crate::{
     Chunk, Durability, EventLog, LaneHealth, Outcome, ReadError, Receipt, check_records, own_id,
 };
+use ask::ask;
 use bounds::Bounds;
 use follower::{Follower, Inbox, Quiet};
 use keeper::Keeper;
@@ -330,12 +333,11 @@ impl KafkaLog {
         let before = Offset::Offset(i64::try_from(before).unwrap_or(i64::MAX));
         list.add_partition_offset(topic, number, before).map_err(|e| failed(e.to_string()))?;
         let options = topics::admin_options(&self.options);
-        let told = block_on(self.admin.delete_records(&list, &options))
-            .map_err(|error| failed(error.to_string()))?;
-        match told.elements().iter().find_map(|one| one.error().err()) {
-            None => Ok(()),
-            Some(error) => Err(failed(error.to_string())),
-        }
+        ask(&self.options, || {
+            let told = block_on(self.admin.delete_records(&list, &options))?;
+            told.elements().iter().try_for_each(TopicPartitionListElem::error)
+        })
+        .map_err(|error| failed(error.to_string()))
     }
 }
 

@@ -9,10 +9,12 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use reckon_event::{Kind, Slot, Topic};
 
+use super::ask::ask;
 use super::{Error, Options};
 
 /// Partitions of the topic of poison values: few are ever written.
@@ -99,13 +101,13 @@ impl Topics {
         admin: &AdminClient<DefaultClientContext>,
         options: &Options,
     ) -> Result<(), Error> {
-        let metadata = self.metadata(admin, options)?;
+        let mut metadata = self.metadata(admin, options)?;
         let missing: Vec<&String> =
             self.all().filter(|name| partitions_in(&metadata, name) == 0).collect();
         if !missing.is_empty() {
             self.create(admin, options, &missing)?;
+            metadata = self.await_leaders(admin, options)?;
         }
-        let metadata = self.metadata(admin, options)?;
         for name in &self.names {
             let found = partitions_in(&metadata, name);
             if found != usize::from(self.partitions) {
@@ -129,9 +131,7 @@ impl Topics {
         admin: &AdminClient<DefaultClientContext>,
         options: &Options,
     ) -> Result<Metadata, Error> {
-        admin
-            .inner()
-            .fetch_metadata(None, options.request_timeout)
+        ask(options, || admin.inner().fetch_metadata(None, options.request_timeout))
             .map_err(|source| Error::unreachable(options, source))
     }
 
@@ -158,16 +158,21 @@ impl Topics {
                     .set("message.timestamp.type", "LogAppendTime")
             })
             .collect();
-        let made = block_on(admin.create_topics(&topics, &admin_options(options)))
-            .map_err(|source| Error::unreachable(options, source))?;
-        for result in made {
-            match result {
-                // Another process was quicker.
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => return Err(Error::topic(options, &topic, code.to_string())),
+        let mut blamed = missing[0].clone();
+        ask(options, || {
+            for result in block_on(admin.create_topics(&topics, &admin_options(options)))? {
+                match result {
+                    // Another process was quicker.
+                    Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                    Err((topic, code)) => {
+                        blamed = topic;
+                        return Err(KafkaError::AdminOp(code));
+                    }
+                }
             }
-        }
-        self.await_leaders(admin, options)
+            Ok(())
+        })
+        .map_err(|source| Error::topic(options, &blamed, source.to_string()))
     }
 
     /// A topic that was just made is known to its brokers a moment later.
@@ -175,12 +180,12 @@ impl Topics {
         &self,
         admin: &AdminClient<DefaultClientContext>,
         options: &Options,
-    ) -> Result<(), Error> {
+    ) -> Result<Metadata, Error> {
         const LOOKS: u32 = 100;
         for _ in 0..LOOKS {
             let metadata = self.metadata(admin, options)?;
             if self.all().all(|name| has_leaders(&metadata, name)) {
-                return Ok(());
+                return Ok(metadata);
             }
             std::thread::sleep(options.request_timeout / LOOKS);
         }
@@ -194,19 +199,26 @@ impl Topics {
         admin: &AdminClient<DefaultClientContext>,
         options: &Options,
     ) -> Result<(), Error> {
-        let asked: Vec<ResourceSpecifier<'_>> =
-            self.names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-        let described = block_on(admin.describe_configs(&asked, &admin_options(options)))
-            .map_err(|source| Error::unreachable(options, source))?;
-        for (name, resource) in self.names.iter().zip(described) {
-            let resource =
-                resource.map_err(|code| Error::topic(options, name, code.to_string()))?;
+        for name in &self.names {
+            let resource = ask(options, || describe(admin, options, name))
+                .map_err(|source| Error::topic(options, name, source.to_string()))?;
             if let Some(what) = wrong_setting(&resource, options) {
                 return Err(Error::topic(options, name, what));
             }
         }
         Ok(())
     }
+}
+
+fn describe(
+    admin: &AdminClient<DefaultClientContext>,
+    options: &Options,
+    topic: &str,
+) -> KafkaResult<ConfigResource> {
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let told = block_on(admin.describe_configs(&asked, &admin_options(options)))?;
+    let one = told.into_iter().next().expect("one answer a question");
+    one.map_err(KafkaError::AdminOp)
 }
 
 pub(crate) fn admin_options(options: &Options) -> AdminOptions {
