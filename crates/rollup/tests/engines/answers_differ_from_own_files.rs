@@ -14,7 +14,7 @@ use reckon_rollup::{Dimension, Granularity, Metric, Query, RollupStore};
 
 use crate::random::{METRICS, START, cell, query};
 use crate::servers::{Database, Server, each_server};
-use crate::twins::{Compared, OwnFiles, all_the_same, deltas, epoch, same, top};
+use crate::twins::{Compared, OwnFiles, all_the_same, deltas, epoch, same, sums_are_the_same, top};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -126,13 +126,12 @@ impl<'a> Bench<'a> {
     }
 
     fn finish(mut self) -> Compared {
-        for _ in 0..2 {
-            let mut compared = self.compared;
-            all_the_same(self.store(), &self.files.store, &mut compared);
-            self.compared = compared;
-            self.step(Step::Persist);
-            self.step(Step::Reopen);
-        }
+        let mut compared = self.compared;
+        all_the_same(self.store(), &self.files.store, &mut compared);
+        self.step(Step::Persist);
+        self.step(Step::Reopen);
+        sums_are_the_same(self.store(), &self.files.store, &mut compared);
+        self.compared = compared;
         if !self.epochs.is_empty() {
             assert!(self.database.named_runs() <= self.database.runs());
         }
@@ -142,7 +141,7 @@ impl<'a> Bench<'a> {
 
 #[test]
 fn random_histories() {
-    let cases = if std::env::var("RECKON_LONG").is_ok() { 200 } else { 12 };
+    let cases = if std::env::var("RECKON_LONG").is_ok() { 200 } else { 8 };
     each_server(|server| {
         let total = RefCell::new(Compared::default());
         let histories = (
@@ -150,7 +149,14 @@ fn random_histories() {
             prop::sample::select(&[2usize, 3][..]),
             prop::sample::select(&[3usize, 1 << 14][..]),
         );
-        let config = ProptestConfig { cases, failure_persistence: None, ..Default::default() };
+        // Each attempt at a shorter history takes seconds.
+        let max_shrink_iters = 60;
+        let config = ProptestConfig {
+            cases,
+            max_shrink_iters,
+            failure_persistence: None,
+            ..Default::default()
+        };
         TestRunner::new(config)
             .run(&histories, |(steps, fan_in, segment_rows)| {
                 let database = Database::new(server);
@@ -170,7 +176,7 @@ fn random_histories() {
             "{}: {rows} rows of {answers} answers equal own files', {refused} refused",
             server.name
         );
-        assert!(answers > 1_000 && rows > 10_000, "{:?}", total.borrow());
+        assert!(answers > 400 && rows > 10_000, "{:?}", total.borrow());
     });
 }
 
@@ -215,7 +221,7 @@ fn top_lists_of_many_ads() {
             bench.step(Step::Apply(cells));
             for _ in 0..2 {
                 for metric in METRICS {
-                    for limit in [1, 10, 500, 1_024, 3_000] {
+                    for limit in [1, 10, 1_024, 3_000] {
                         bench.step(Step::Ask(Box::new(top(metric, limit))));
                         asked += 1;
                     }

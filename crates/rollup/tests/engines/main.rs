@@ -13,6 +13,7 @@ mod servers_are_killed;
 mod twins;
 mod two_write_at_once;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,7 +21,7 @@ use reckon_rollup::clickhouse::{ClickHouse, Compacting, Options};
 use reckon_rollup::conformance::{Engine, PROMISES};
 use reckon_rollup::files::Filling;
 use reckon_rollup::{Dimensions, RollupStore};
-use servers::{Database, each_server};
+use servers::{Database, Server, each_server};
 
 struct OnServer {
     options: Options,
@@ -51,6 +52,7 @@ impl Engine for OnServer {
 
 #[test]
 fn every_promise_is_kept() {
+    let servers = RefCell::new(Vec::new());
     each_server(|server| {
         for (n, (name, promise)) in PROMISES.iter().enumerate() {
             let database = Database::new(server);
@@ -58,26 +60,32 @@ fn every_promise_is_kept() {
             let hot_rows_max = if n % 3 == 0 { 40 } else { 1_000_000 };
             let options = Options { compacting, hot_rows_max, fan_in: 4, ..database.options() };
             let engine = OnServer { options, opened: AtomicU32::new(0) };
-            eprintln!("{}: {name}", server.name);
+            println!("{}: {name}", server.name);
             promise(&engine);
             assert!(engine.opened.load(Ordering::Relaxed) > 0, "{name} has opened no store");
         }
-        let database = Database::new(server);
-        let store = ClickHouse::open(database.options()).expect("it opens");
-        eprintln!(
-            "clickhouse ({} {}): {} promises checked",
-            server.name,
-            store.server_version(),
-            PROMISES.len()
-        );
-        if !store.waits_for_disk() {
-            eprintln!(
-                "clickhouse ({} {}): has no setting that waits for the disk: what is persisted survives \
-                 the death of the server, and not a power cut",
-                server.name,
-                store.server_version()
-            );
-        }
-        assert_eq!(store.waits_for_disk(), server.name == "current");
+        servers.borrow_mut().push(about(server));
     });
+    let servers = servers.into_inner().join(" and on ");
+    println!("clickhouse: {} promises checked on {servers}", PROMISES.len());
+}
+
+/// What a server is, and how far what it has said to hold is safe there.
+fn about(server: &Server) -> String {
+    let database = Database::new(server);
+    let store = ClickHouse::open(database.options()).expect("it opens");
+    let version = store.server_version();
+    let waits = store.waits_for_disk();
+    match server.name.as_str() {
+        "old" => {
+            assert!(!waits, "it has no setting for it");
+            println!("old: what is persisted survives the death of the server, not a power cut");
+            format!("clickhouse-server {version}")
+        }
+        "current" => {
+            assert!(waits, "it has settings for it");
+            format!("the engine of ClickHouse {version} (chdb)")
+        }
+        name => format!("{name} {version}"),
+    }
 }

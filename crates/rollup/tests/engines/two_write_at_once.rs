@@ -7,7 +7,7 @@ use reckon_rollup::{BrokenKind, Error, Metric, Refusal, RollupStore};
 
 use crate::requests_are_cut::history;
 use crate::servers::{Database, each_server};
-use crate::twins::{Compared, OwnFiles, all_the_same, deltas, epoch, top};
+use crate::twins::{Compared, OwnFiles, all_the_same, deltas, epoch, sums_are_the_same, top};
 
 fn fenced<T: std::fmt::Debug>(outcome: Result<T, Error>) -> u32 {
     match outcome {
@@ -18,6 +18,12 @@ fn fenced<T: std::fmt::Debug>(outcome: Result<T, Error>) -> u32 {
 
 fn holds(store: &ClickHouse, options: &Options, epochs: &[Deltas]) {
     all_the_same(store, &OwnFiles::of(options, epochs).store, &mut Compared::default());
+}
+
+/// The same in few requests, for every step of a history.
+fn sums_to(store: &ClickHouse, options: &Options, epochs: &[Deltas]) {
+    let files = OwnFiles::of(options, epochs);
+    sums_are_the_same(store, &files.store, &mut Compared::default());
 }
 
 #[test]
@@ -46,8 +52,9 @@ fn a_lower_generation_changes_nothing() {
             higher.persist().expect("the server is there");
             // Runs it read from have been compacted and dropped meanwhile.
             let known = usize::try_from(number).expect("few");
-            holds(&lower, &options, &epochs[..known]);
+            sums_to(&lower, &options, &epochs[..known]);
         }
+        holds(&lower, &options, &epochs);
         holds(&higher, &options, &epochs);
         assert_eq!(database.runs(), database.named_runs());
     });
@@ -110,8 +117,9 @@ fn a_reader_follows_and_takes_nothing() {
             writer.apply(&epoch(1, number), &epochs[number as usize - 1]).expect("it follows");
             writer.persist().expect("the server is there");
             let known = usize::try_from(number).expect("few");
-            holds(&reader, &options, &epochs[..known]);
+            sums_to(&reader, &options, &epochs[..known]);
         }
+        holds(&reader, &options, &epochs);
         let claims = database.ask("SELECT count() FROM {db}.claims");
         assert_eq!(claims.trim(), "1", "who only reads has claimed nothing");
     });
