@@ -10,6 +10,7 @@ mod limits;
 mod place;
 mod races;
 mod refusals;
+mod silent;
 mod things;
 mod waits;
 
