@@ -9,6 +9,8 @@
 //! Work on many rows is one statement of arrays, because a statement's way to the server and back
 //! costs more than its rows.
 //!
+//! URL, options, and what each failure leaves, are told in `docs/postgres.md`.
+//!
 //! A text of the database holds no zero byte. No name has one either, so who asks for such a name is
 //! told that there is none ([`sought`]).
 
@@ -36,7 +38,7 @@ use async_trait::async_trait;
 use reckon_event::name_key;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPool;
 
 use crate::books::Books;
 use crate::catalog::Snapshot;
@@ -68,6 +70,14 @@ impl Default for PostgresOptions {
             call_timeout: Duration::from_secs(30),
             bulk_timeout: Duration::from_secs(600),
         }
+    }
+}
+
+impl PostgresOptions {
+    /// How long a connection may take to show that the server is still at its other end. Half of the
+    /// wait for one, so that the other half is left to make a new one.
+    fn patience(self) -> Duration {
+        self.acquire_timeout / 2
     }
 }
 
@@ -118,10 +128,7 @@ impl PostgresBooks {
     ) -> Result<Self, Error> {
         let server = Server::parse(url)?;
         server.prepare(&migrator(), options).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections_max)
-            .acquire_timeout(options.acquire_timeout)
-            .connect_lazy_with(server.connect_options(options));
+        let pool = session::pool(server.connect_options(options), options);
         Ok(PostgresBooks { pool, server, options, name_key, races_lost: AtomicU64::new(0) })
     }
 

@@ -17,20 +17,25 @@
 //! and reads again.
 //!
 //! A session that is given up half-way, because its time is over or its caller is gone, is closed: the
-//! server then takes back whatever was open.
+//! server then takes back whatever was open. One that went well is held against the server before it is
+//! kept, and again before it is used: a server that is gone without a word costs it its place, and who
+//! comes next a part of its wait, but no call.
 
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection, Postgres};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
-use super::PostgresBooks;
 use super::failure::is_lost_race;
+use super::{PostgresBooks, PostgresOptions};
 use crate::error::Error;
 
 const BESIDE_OTHERS: &str =
@@ -63,9 +68,27 @@ const MOMENTS: [Option<&str>; 5] = [Some(ONE_MOMENT); 5];
 /// it may move between threads.
 pub(super) type Working<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
 
+/// The connections of the books, made as they are needed.
+pub(super) fn pool(connect: PgConnectOptions, options: PostgresOptions) -> PgPool {
+    let patience = options.patience();
+    PgPoolOptions::new()
+        .max_connections(options.connections_max)
+        .acquire_timeout(options.acquire_timeout)
+        // The pool's own test waits for an answer until nothing is left of the time to acquire.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, _| {
+            Box::pin(async move {
+                let answered = timeout(patience, connection.ping()).await;
+                answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+            })
+        })
+        .connect_lazy_with(connect)
+}
+
 /// A connection at work. `'a` is what the work borrows, which lives longer than any use of the session.
 pub(super) struct Session<'a> {
     connection: PoolConnection<Postgres>,
+    patience: Duration,
     is_settled: bool,
     borrowed: PhantomData<&'a ()>,
 }
@@ -102,6 +125,10 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
             self.connection.close_on_drop();
+        } else if let Ok(runtime) = Handle::try_current() {
+            // Left to itself it would wait for as long as the operating system does, in a place that
+            // another could have.
+            runtime.spawn(timeout(self.patience, self.connection.return_to_pool()));
         }
     }
 }
@@ -185,6 +212,7 @@ impl PostgresBooks {
 
     async fn session<'a>(&self) -> Result<Session<'a>, Error> {
         let connection = self.pool.acquire().await?;
-        Ok(Session { connection, is_settled: false, borrowed: PhantomData })
+        let patience = self.options.patience();
+        Ok(Session { connection, patience, is_settled: false, borrowed: PhantomData })
     }
 }

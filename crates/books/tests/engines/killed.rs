@@ -22,7 +22,7 @@ use crate::things::{HOUR, charge, day, register};
 const CLIENTS: usize = 4;
 const KILLS: u64 = 3;
 /// Answers between two kills, and after the last.
-const ANSWERS: u64 = 120;
+const ANSWERS: u64 = 40;
 const ENTRIES: usize = 5;
 
 /// A server in a folder of its own.

@@ -11,6 +11,7 @@ mod moved;
 mod place;
 mod races;
 mod refusals;
+mod silent;
 mod things;
 mod waits;
 
