@@ -151,7 +151,7 @@ impl Auditor {
         let frame = self.context.sql(text).await?;
         let columns = Arc::clone(frame.schema().inner());
         let mut batches = frame.collect().await?;
-        if batches.is_empty() && std::env::var("NOFIX").is_err() {
+        if batches.is_empty() {
             batches.push(RecordBatch::new_empty(columns));
         }
         Ok(batches)
