@@ -2,7 +2,8 @@
 //!
 //! A shown row is learned at once as "not clicked", and corrected when its click comes: the sum of
 //! both steps is the gradient of the clicked row, so nothing has to wait for a window to pass, and
-//! the model is better for an event as soon as it is counted. Only rows with a counted impression are
+//! the model is better for an event as soon as it is counted. A label that is read before its row waits
+//! for it. Only rows with a counted impression are
 //! learned, so that lost pixels and scanners bias nothing. What is learned is the row that was
 //! served, read from the log, with the place it was shown at. Of who was erased nothing is learned, nor
 //! of who has said no since the row was served.
@@ -20,6 +21,7 @@ use reckon_event::{
 };
 use reckon_model::{Calibrator, CalibratorOptions, Linear, LinearOptions, log_odds, sigmoid};
 
+use crate::early::{self, Early, Label, Sign};
 use crate::history::History;
 use crate::models::{Models, Online};
 use crate::pending::{Known, Pending, Shown};
@@ -30,7 +32,8 @@ use crate::state::{State, Store};
 pub struct Options {
     /// Of the linear model.
     pub linear: LinearOptions,
-    /// Rows wait so long for their impression and click, in microseconds of receive time.
+    /// Rows wait until the watermark is this far past them, in microseconds: so long may an impression
+    /// or a click come after its row.
     pub window: i64,
     /// Rows that wait take at most so many bytes.
     pub pending_bytes_max: usize,
@@ -75,11 +78,11 @@ pub struct Learner {
     calibrator: Calibrator,
     history: History,
     pending: Pending,
-    /// Where rows that wait stand in the log.
-    places: HashMap<u64, Position, foldhash::fast::RandomState>,
+    early: Early,
     progress: Progress,
     epochs_learned: u32,
-    orphans: u64,
+    /// As last told.
+    orphans_told: u64,
     models: Arc<Models>,
     store: Store,
     generation: u32,
@@ -100,12 +103,13 @@ pub(crate) struct Progress {
     pub cut: Vec<u64>,
 }
 
-/// What was known of rows that waited when the state was written, and from where on they stand in
-/// the log.
+/// What was known of rows that waited when the state was written, from where on they stand in the
+/// log, and the labels that waited for theirs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Waiting {
     pub known: Vec<(u64, u16, Known)>,
     pub from: Vec<(u16, u64)>,
+    pub early: Vec<Label>,
 }
 
 impl Learner {
@@ -142,10 +146,10 @@ impl Learner {
             calibrator,
             history,
             pending: Pending::default(),
-            places: HashMap::default(),
+            early: Early::default(),
             progress,
             epochs_learned: 0,
-            orphans: 0,
+            orphans_told: 0,
             models,
             store,
             generation: 0,
@@ -168,11 +172,20 @@ impl Learner {
         Arc::clone(&self.models)
     }
 
-    /// Takes rows in that waited when the state was written.
+    /// Takes in what waited when the state was written.
     fn recall(&mut self) -> Result<(), SubscriberError> {
         let Some((mut read, waiting)) = self.recall.take() else {
             return Ok(());
         };
+        if let Err(error) = self.take_in(&mut read, &waiting) {
+            // It is tried again: without these rows another model would be learned.
+            self.recall = Some((read, waiting));
+            return Err(SubscriberError::Failed(error));
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, read: &mut Recall, waiting: &Waiting) -> Result<(), RecallError> {
         let mut known: HashMap<(u64, u16), Known> = waiting
             .known
             .iter()
@@ -201,8 +214,7 @@ impl Learner {
             }
             let request = rows.request;
             let indexes: Vec<u16> = rows.candidates.iter().map(|one| one.index).collect();
-            self.places.insert(request, position);
-            self.pending.insert(rows, record.received);
+            self.pending.insert(rows, position, record.received);
             for index in indexes {
                 if let Some((row, known)) =
                     self.pending.get_mut(request, index).zip(known.remove(&(request, index)))
@@ -211,24 +223,29 @@ impl Learner {
                 }
             }
         };
-        read(&ranges, &mut take).map_err(SubscriberError::Failed)
+        read(&ranges, &mut take)?;
+        self.early = Early::of(&waiting.early);
+        Ok(())
     }
 
-    fn take(&mut self, position: Position, record: &Record<'_>, verdict: Option<Verdict>) -> bool {
-        self.progress.at = self.progress.at.max(record.received);
-        if !self.may_learn_of(record) {
-            return false;
-        }
-        match record.kind {
-            Kind::Prediction => {
-                self.wait_for(position, record);
-                false
+    /// Learns what an epoch holds; gives how many times. Rows first: what names them may stand in
+    /// another partition, and come before them here.
+    fn take(&mut self, counted: &Counted<'_>) -> usize {
+        let mut learned = 0;
+        for (position, record) in counted.records {
+            self.progress.at = self.progress.at.max(record.received);
+            if record.kind == Kind::Prediction && self.may_learn_of(record) {
+                learned += self.wait_for(*position, record);
             }
-            Kind::Impression | Kind::Click if verdict == Some(Verdict::Counted) => {
-                self.label(record)
-            }
-            _ => false,
         }
+        for ((_, record), verdict) in counted.records.iter().zip(counted.verdicts) {
+            let is_label = matches!(record.kind, Kind::Impression | Kind::Click)
+                && *verdict == Some(Verdict::Counted);
+            if is_label && self.may_learn_of(record) {
+                learned += usize::from(self.label(record));
+            }
+        }
+        learned
     }
 
     /// A row that was served under a "no" knows nothing of the user, and may be learned.
@@ -239,37 +256,52 @@ impl Learner {
         !withdrawn && !self.erasures.is_erased(record.tenant, record.user)
     }
 
-    fn wait_for(&mut self, position: Position, record: &Record<'_>) {
+    /// Takes rows in, and learns from the labels that have waited for them; gives how many times.
+    fn wait_for(&mut self, position: Position, record: &Record<'_>) -> usize {
         // A row that cannot be read is one that was never logged: its impression will be an orphan.
-        if let Ok(rows) = ServedRows::decode(record.payload) {
-            self.places.entry(rows.request).or_insert(position);
-            self.pending.insert(rows, record.received);
-        }
+        let Ok(rows) = ServedRows::decode(record.payload) else {
+            return 0;
+        };
+        let labels = self.early.take(&rows);
+        self.pending.insert(rows, position, record.received);
+        labels.iter().filter(|label| self.teach(label) == Taught::Learned).count()
     }
 
-    /// An impression or a click of a minted prediction; true where something was learned.
+    /// Takes an impression or a click of a minted prediction; true where something was learned.
     fn label(&mut self, record: &Record<'_>) -> bool {
         let Some(claims) = record.claims.filter(|claims| claims.prediction_id != 0) else {
             return false;
         };
-        let request = prediction_request(claims.prediction_id);
-        let index = prediction_index(claims.prediction_id);
-        let Some((rows, candidate, known)) = self.pending.get_mut(request, index) else {
-            self.orphans += 1;
-            return false;
+        let label = Label {
+            at: record.received,
+            prediction: claims.prediction_id,
+            sign: if record.kind == Kind::Click { Sign::Clicked } else { Sign::Shown },
+            place: if record.position == 0 { claims.position } else { record.position },
         };
-        let place = if record.position == 0 { claims.position } else { record.position };
+        let taught = self.teach(&label);
+        if taught == Taught::NoRow {
+            self.early.hold(label);
+        }
+        taught == Taught::Learned
+    }
+
+    fn teach(&mut self, label: &Label) -> Taught {
+        let request = prediction_request(label.prediction);
+        let index = prediction_index(label.prediction);
+        let Some((rows, candidate, known)) = self.pending.get_mut(request, index) else {
+            return Taught::NoRow;
+        };
         let row = &mut self.scratch;
-        match (record.kind, known.shown) {
-            (Kind::Impression, None) => {
-                fill(row, rows, candidate, place);
+        match (label.sign, known.shown) {
+            (Sign::Shown, None) => {
+                fill(row, rows, candidate, label.place);
                 let was_clicked = known.clicked;
                 self.linear.learn(row, was_clicked, 1.0);
-                let shift = shift(&self.linear, place);
+                let shift = shift(&self.linear, label.place);
                 let logit = candidate.logit + shift;
                 let probability = sigmoid(log_odds(candidate.probability) + shift)
                     .clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
-                let shown = Shown { at: record.received, place, logit, probability };
+                let shown = Shown { at: label.at, place: label.place, logit, probability };
                 known.shown = Some(shown);
                 self.calibrator.observe(logit, 1.0);
                 self.history.impression(shown.at, probability);
@@ -279,23 +311,23 @@ impl Learner {
                     self.progress.clicks += 1;
                 }
                 self.progress.rows += 1;
-                true
+                Taught::Learned
             }
-            (Kind::Click, Some(shown)) if !known.clicked => {
+            (Sign::Clicked, Some(shown)) if !known.clicked => {
                 known.clicked = true;
                 fill(row, rows, candidate, shown.place);
                 self.linear.correct(row, 1.0);
                 self.calibrator.click(shown.logit, 1.0);
                 self.history.click(shown.at, shown.probability);
                 self.progress.clicks += 1;
-                true
+                Taught::Learned
             }
-            (Kind::Click, None) => {
+            (Sign::Clicked, None) => {
                 // The click came first; it is learned with its impression.
                 known.clicked = true;
-                false
+                Taught::Nothing
             }
-            _ => false,
+            _ => Taught::Nothing,
         }
     }
 
@@ -311,11 +343,16 @@ impl Learner {
             weights: self.linear.publish(),
             calibration: self.calibrator.fit(),
         });
-        let (rows, dropped) = (self.pending.rows(), self.pending.dropped());
-        self.models.tell(&self.history, rows, dropped, self.orphans);
+        self.tell();
     }
 
-    fn advance(&mut self, epoch: &Epoch) {
+    fn tell(&mut self) {
+        self.orphans_told = self.early.orphans();
+        let (rows, dropped) = (self.pending.rows(), self.pending.dropped());
+        self.models.tell(&self.history, rows, dropped, self.orphans_told);
+    }
+
+    fn advance(&mut self, epoch: &Epoch, watermark: Timestamp) {
         self.progress.epoch = epoch.number;
         for bound in &epoch.bounds {
             let partition = usize::from(bound.partition);
@@ -324,28 +361,36 @@ impl Learner {
             }
             self.progress.cut[partition] = bound.to;
         }
-        let before = self.progress.at.plus(-self.options.window);
+        // The newest record may be far ahead of a topic that is behind; the watermark never is.
+        let before = watermark.plus(-self.options.window);
         self.pending.expire(before, self.options.pending_bytes_max);
-        if self.places.len() as u64 > 2 * self.pending.rows() + 1_024 {
-            let waiting: std::collections::HashSet<u64> =
-                self.pending.known().map(|(request, ..)| request).collect();
-            self.places.retain(|request, _| waiting.contains(request));
-        }
+        self.early.expire(watermark.plus(-early::WAIT));
     }
 
     fn waiting(&self) -> Waiting {
-        let known: Vec<_> = self.pending.known().collect();
+        let known = self.pending.known().collect();
         let mut from: HashMap<u16, u64> = HashMap::new();
-        for (request, ..) in &known {
-            let position = self.places[request];
+        for position in self.pending.positions() {
             let first = from.entry(position.partition).or_insert(position.offset);
             *first = position.offset.min(*first);
         }
-        let mut waiting = Waiting { known, from: from.into_iter().collect() };
+        let from = from.into_iter().collect();
+        let mut waiting = Waiting { known, from, early: self.early.labels().collect() };
         waiting.known.sort_unstable_by_key(|&(request, index, _)| (request, index));
         waiting.from.sort_unstable();
         waiting
     }
+}
+
+/// What a label did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taught {
+    /// Something was learned from it.
+    Learned,
+    /// It is noted, or was known.
+    Nothing,
+    /// Its row is not there.
+    NoRow,
 }
 
 /// The row as it was shown: shared inputs, the candidate's own, and its place.
@@ -381,15 +426,15 @@ impl Subscriber for Learner {
             return Ok(Applied::Again);
         }
         self.recall()?;
-        let mut learned = 0;
-        for ((position, record), verdict) in counted.records.iter().zip(counted.verdicts) {
-            learned += usize::from(self.take(*position, record, *verdict));
-        }
-        self.advance(epoch);
+        let learned = self.take(counted);
+        self.advance(epoch, counted.watermark);
         self.epochs_learned += u32::from(learned > 0);
         let is_light = learned > 0 && learned <= LIGHT_ROWS;
         if is_light || self.epochs_learned >= self.options.publish_epochs {
             self.publish();
+        } else if self.early.orphans() > self.orphans_told {
+            // Where no row comes nothing is learned, nor published: but that is told.
+            self.tell();
         }
         Ok(Applied::Fresh)
     }

@@ -4,9 +4,11 @@
 //! ```text
 //!   predictions ---> +---------+     +---------+  learn at the impression,
 //!   impressions ---> | Pending |---> | Learner |  correct at the click
-//!   clicks --------> +---------+     +---------+
-//!                     rows wait       |       | numbered snapshots
-//!                     for labels      v       v
+//!   clicks --------> |  Early  |     +---------+
+//!                    +---------+      |       | numbered snapshots
+//!                     rows wait       v       v
+//!                     for labels,
+//!                     labels for rows
 //!                                  History   Models ---> whoever scores takes one and keeps it
 //!                                                        for a whole request
 //! ```
@@ -14,6 +16,7 @@
 //! The learner is one of those to whom the pipeline hands each epoch, so it learns from counted
 //! events alone, each once, in the order of the log: the same log makes the same model.
 
+mod early;
 mod history;
 mod learner;
 mod models;

@@ -41,7 +41,8 @@ pub struct Report {
     pub pending_rows: u64,
     /// Rows that were let go of before their time, for want of room.
     pub dropped_rows: u64,
-    /// Impressions and clicks of predictions whose row was not there: lost, or too old.
+    /// Impressions and clicks of predictions whose row was not there and did not come: lost, or too
+    /// old.
     pub orphans: u64,
 }
 

@@ -1,12 +1,13 @@
 //! Served rows that wait for what becomes of them.
 //!
-//! A row comes before its impression, the impression mostly before its click. What is known of a
-//! candidate only grows, so events that come in another order, or twice, end in the same state. Rows
-//! go after the attribution window, and before it where they would take more room than they may.
+//! An impression mostly comes before its click. What is known of a candidate only grows, so events
+//! that come in another order, or twice, end in the same state. Rows go after the attribution window,
+//! and before it where they would take more room than they may: by when they were received and where
+//! they stand, never by the order they were read in, which is another after a restart.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
-use reckon_event::{Feature, ServedCandidate, ServedRows, Timestamp};
+use reckon_event::{Feature, Position, ServedCandidate, ServedRows, Timestamp};
 
 /// What is known of one candidate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,7 +36,7 @@ pub struct Shown {
 struct Request {
     rows: ServedRows,
     known: Vec<Known>,
-    received: Timestamp,
+    position: Position,
     bytes: usize,
 }
 
@@ -43,16 +44,21 @@ struct Request {
 #[derive(Debug, Default)]
 pub struct Pending {
     requests: HashMap<u64, Vec<Request>, foldhash::fast::RandomState>,
-    /// Requests in the order they came.
-    order: VecDeque<(Timestamp, u64)>,
+    /// Requests by when they were received and where they stand in the log.
+    order: BTreeMap<(Timestamp, Position), u64>,
     bytes: usize,
     rows: u64,
     dropped: u64,
 }
 
 impl Pending {
-    /// Takes the rows of a request in; one request may come in several parts.
-    pub fn insert(&mut self, rows: ServedRows, received: Timestamp) {
+    /// Takes the rows of a request in; one request may come in several parts. Rows that are there
+    /// already were appended twice, and stay as they are.
+    pub fn insert(&mut self, rows: ServedRows, position: Position, received: Timestamp) {
+        let first = rows.candidates.first().map(|candidate| candidate.index);
+        if first.is_none_or(|index| self.get_mut(rows.request, index).is_some()) {
+            return;
+        }
         let inputs: usize = rows.candidates.iter().map(|candidate| candidate.features.len()).sum();
         let bytes = size_of::<Request>()
             + (rows.shared.len() + inputs) * size_of::<Feature>()
@@ -60,9 +66,9 @@ impl Pending {
         let known = vec![Known::default(); rows.candidates.len()];
         self.bytes += bytes;
         self.rows += known.len() as u64;
-        self.order.push_back((received, rows.request));
+        self.order.insert((received, position), rows.request);
         let parts = self.requests.entry(rows.request).or_default();
-        parts.push(Request { rows, known, received, bytes });
+        parts.push(Request { rows, known, position, bytes });
     }
 
     /// The row of a candidate and what is known of it.
@@ -79,21 +85,22 @@ impl Pending {
 
     /// Lets go of what came before a time, and of the oldest beyond so many bytes.
     pub fn expire(&mut self, before: Timestamp, bytes_max: usize) {
-        while let Some(&(received, request)) = self.order.front() {
+        while let Some(first) = self.order.first_entry() {
+            let (received, position) = *first.key();
             let is_old = received < before;
             if !is_old && self.bytes <= bytes_max {
                 break;
             }
-            self.order.pop_front();
-            self.remove(request, received, !is_old);
+            let request = first.remove();
+            self.remove(request, position, !is_old);
         }
     }
 
-    fn remove(&mut self, request: u64, received: Timestamp, is_early: bool) {
+    fn remove(&mut self, request: u64, position: Position, is_early: bool) {
         let Some(parts) = self.requests.get_mut(&request) else {
             return;
         };
-        let Some(place) = parts.iter().position(|part| part.received == received) else {
+        let Some(place) = parts.iter().position(|part| part.position == position) else {
             return;
         };
         let part = parts.swap_remove(place);
@@ -117,7 +124,12 @@ impl Pending {
         self.dropped
     }
 
-    /// What is known of every candidate, in the order the rows came.
+    /// Where the rows stand in the log, oldest first.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        self.order.keys().map(|&(_, position)| position)
+    }
+
+    /// What is known of every candidate, in no order.
     pub fn known(&self) -> impl Iterator<Item = (u64, u16, Known)> {
         let parts = self.requests.values().flatten();
         parts.flat_map(|part| {
@@ -141,17 +153,31 @@ mod tests {
         }
     }
 
+    fn at(offset: u64) -> Position {
+        Position { partition: 0, offset }
+    }
+
     #[test]
     fn rows_wait_for_the_window_and_no_longer() {
         let mut pending = Pending::default();
-        pending.insert(rows(1, &[0, 1]), Timestamp(10));
-        pending.insert(rows(1, &[2]), Timestamp(10));
-        pending.insert(rows(2, &[0]), Timestamp(20));
+        pending.insert(rows(2, &[0]), at(3), Timestamp(20));
+        pending.insert(rows(1, &[0, 1]), at(1), Timestamp(10));
+        pending.insert(rows(1, &[2]), at(2), Timestamp(10));
         assert!(pending.get_mut(1, 2).is_some() && pending.get_mut(1, 3).is_none());
         pending.expire(Timestamp(11), usize::MAX);
         assert!(pending.get_mut(1, 0).is_none());
         assert_eq!((pending.rows(), pending.dropped()), (1, 0));
         pending.expire(Timestamp(11), 0);
         assert_eq!((pending.rows(), pending.dropped(), pending.bytes), (0, 1, 0));
+    }
+
+    #[test]
+    fn rows_that_were_appended_twice_wait_once() {
+        let mut pending = Pending::default();
+        pending.insert(rows(1, &[0, 1]), at(1), Timestamp(10));
+        pending.get_mut(1, 1).expect("it is there").2.clicked = true;
+        pending.insert(rows(1, &[0, 1]), at(2), Timestamp(10));
+        assert_eq!((pending.rows(), pending.positions().collect()), (2, vec![at(1)]));
+        assert!(pending.get_mut(1, 1).expect("it is there").2.clicked);
     }
 }

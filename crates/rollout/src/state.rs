@@ -5,11 +5,15 @@
 //! magic "RKNL" | version u8 | 3 zeros | epoch u64 | publications u32 | at i64 | rows u64 | clicks u64
 //! partitions u16 | cut u64 each
 //! linear: length u64, bytes | calibrator: length u64, bytes
-//! bucket seconds u64 | buckets u32 | bucket each | known u32 | known each | from u16 | (u16, u64) each
+//! bucket seconds u64 | buckets u32 | bucket each | known u32 | known each | from u32 | (u16, u64) each
+//! early u32 | early each
 //! crc u32 over all before it
 //! bucket: from i64 | seconds i64 | impressions u64 | clicks u64 | predicted f64 | loss f64 | classes
 //! known:  request u64 | index u16 | flags u8 | place u16 | at i64 | logit f32 | probability f32
+//! early:  prediction u64 | flag u8 (1 shown, 2 clicked) | place u16 | at i64
 //! ```
+//!
+//! Version 1 knows nothing of early labels and ends before them; it is read.
 //!
 //! Rows that wait for a label are not in it: they stand in the log, and [`crate::Recall`] reads them.
 
@@ -20,12 +24,15 @@ use reckon_disk::{Disk, read_all, write_whole};
 use reckon_event::{SubscriberError, Timestamp};
 use reckon_model::{Calibrator, Linear};
 
+use crate::early::{LABELS_MAX, Label, Sign};
 use crate::history::{BUCKETS_MAX, Bucket, CLASSES, History};
 use crate::learner::{Progress, Waiting};
 use crate::pending::{Known, Shown};
 
 const MAGIC: [u8; 4] = *b"RKNL";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The first version, in which no label waits for its row.
+const VERSION_FIRST: u8 = 1;
 const SHOWN: u8 = 1;
 const CLICKED: u8 = 2;
 
@@ -66,14 +73,17 @@ impl State {
         }
         let mut at = Cursor(body);
         let [magic @ .., version, _, _, _] = at.take::<8>()?;
-        if magic != MAGIC || version != VERSION {
+        if magic != MAGIC || !(VERSION_FIRST..=VERSION).contains(&version) {
             return None;
         }
         let progress = at.progress()?;
         let linear = Linear::decode_state(at.part()?).ok()?;
         let calibrator = Calibrator::decode(at.part()?).ok()?;
         let history = at.history()?;
-        let waiting = at.waiting()?;
+        let mut waiting = at.waiting()?;
+        if version > VERSION_FIRST {
+            waiting.early = at.early()?;
+        }
         at.0.is_empty().then_some(State { linear, calibrator, history, progress, waiting })
     }
 }
@@ -243,6 +253,16 @@ fn put_waiting(out: &mut Vec<u8>, waiting: &Waiting) {
         out.extend_from_slice(&partition.to_le_bytes());
         out.extend_from_slice(&offset.to_le_bytes());
     }
+    out.extend_from_slice(&count(waiting.early.len()));
+    for label in &waiting.early {
+        out.extend_from_slice(&label.prediction.to_le_bytes());
+        out.push(match label.sign {
+            Sign::Shown => SHOWN,
+            Sign::Clicked => CLICKED,
+        });
+        out.extend_from_slice(&label.place.to_le_bytes());
+        out.extend_from_slice(&label.at.0.to_le_bytes());
+    }
 }
 
 fn count(length: usize) -> [u8; 4] {
@@ -326,7 +346,25 @@ impl<'a> Cursor<'a> {
         let known = (0..self.u32()?).map(|_| self.known()).collect::<Option<_>>()?;
         let from =
             (0..self.u32()?).map(|_| Some((self.u16()?, self.u64()?))).collect::<Option<_>>()?;
-        Some(Waiting { known, from })
+        Some(Waiting { known, from, early: Vec::new() })
+    }
+
+    fn early(&mut self) -> Option<Vec<Label>> {
+        let count = self.u32()? as usize;
+        if count > LABELS_MAX {
+            return None;
+        }
+        (0..count).map(|_| self.label()).collect()
+    }
+
+    fn label(&mut self) -> Option<Label> {
+        let (prediction, [flag]) = (self.u64()?, self.take()?);
+        let sign = match flag {
+            SHOWN => Sign::Shown,
+            CLICKED => Sign::Clicked,
+            _ => return None,
+        };
+        Some(Label { prediction, sign, place: self.u16()?, at: Timestamp(self.i64()?) })
     }
 
     fn known(&mut self) -> Option<(u64, u16, Known)> {
