@@ -84,7 +84,7 @@ configure "$work/engines.toml" market
 echo "== a market on the embedded engines"
 serve embedded "$work/one" --config "$work/embedded.toml" --clock "scaled:$factor"
 RECKON_API_KEY="$key" "$reckon" simulate --to "$url" --seed "$seed" --rate "$rate" --seconds "$seconds" \
-    --truth "$work/truth.json" >"$work/simulate.out"
+    --trouble bot=0.02 --trouble double_click=0.3 --truth "$work/truth.json" >"$work/simulate.out"
 grep -E "^(holds|FAILS)" "$work/simulate.out"
 stop_servers
 

@@ -153,7 +153,12 @@ fn targets(from: &dyn EventLog, to: &dyn EventLog) -> Result<Vec<Vec<u16>>, Copy
             }
             if to_slots.start < slots.start || to_slots.end > slots.end {
                 let from_slots = slots;
-                return Err(CopyError::Crossing { to: target, to_slots, from: partition, from_slots });
+                return Err(CopyError::Crossing {
+                    to: target,
+                    to_slots,
+                    from: partition,
+                    from_slots,
+                });
             }
             of.push(target);
         }
@@ -208,11 +213,7 @@ impl Copying<'_> {
     }
 
     /// The inner error is the record's.
-    fn record(
-        &mut self,
-        bytes: &[u8],
-        targets: &[u16],
-    ) -> Result<Result<(), String>, CopyError> {
+    fn record(&mut self, bytes: &[u8], targets: &[u16]) -> Result<Result<(), String>, CopyError> {
         let peeked = match peek(bytes) {
             Ok(peeked) => peeked,
             Err(error) => return Ok(Err(error.to_string())),
@@ -226,7 +227,8 @@ impl Copying<'_> {
             return self.control(control, targets).map(Ok);
         }
         let holds = |&&target: &&u16| self.to.holds(target, peeked.kind_code, peeked.slot);
-        let target = *targets.iter().find(holds).expect("every slot of this log has a partition there");
+        let target =
+            *targets.iter().find(holds).expect("every slot of this log has a partition there");
         self.copied.events += 1;
         self.gather(target, bytes).map(Ok)
     }

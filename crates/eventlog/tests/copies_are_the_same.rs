@@ -65,7 +65,8 @@ fn read(log: &dyn EventLog) -> Read {
                 let (record, _) = Record::decode(&chunk.bytes[entry.bytes.clone()]).expect("whole");
                 let slot = record.slot.number();
                 if record.kind == Kind::Control {
-                    for slot in SLOTS.into_iter().filter(|slot| log.slots(partition).contains(slot)) {
+                    for slot in SLOTS.into_iter().filter(|slot| log.slots(partition).contains(slot))
+                    {
                         let seen = before.get(&slot).copied().unwrap_or(0);
                         found.controls.entry(slot).or_default().push((seen, record.received));
                     }
@@ -104,9 +105,11 @@ fn what_comes_after_a_copy_has_ids_of_its_own() {
     fill(&from, 30);
     let to = open(&disk, "new", 2, 2);
     copy(&from, &to, &mut |_| {}).expect("copies");
-    let known: Vec<RecordId> = read(&to).events.into_values().flatten().map(|event| event.0).collect();
+    let known: Vec<RecordId> =
+        read(&to).events.into_values().flatten().map(|event| event.0).collect();
     fill(&to, 30);
-    let all: Vec<RecordId> = read(&to).events.into_values().flatten().map(|event| event.0).collect();
+    let all: Vec<RecordId> =
+        read(&to).events.into_values().flatten().map(|event| event.0).collect();
     let fresh = all.iter().filter(|id| !known.contains(id)).count();
     assert_eq!((known.len(), all.len(), fresh), (30, 60, 30));
 }

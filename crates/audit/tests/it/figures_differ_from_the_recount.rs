@@ -55,9 +55,8 @@ fn a_range_in_which_nothing_happened_is_recounted_as_well() {
     let all = world.range();
     let day = 24 * Timestamp::HOUR;
     let quiet = RecountRange { from: all.from.plus(-2 * day), to: all.from.plus(-day), ..all };
-    let recount = run(async {
-        world.auditor().await.recount(&quiet, &HORIZONS, &world.rules).await
-    });
+    let recount =
+        run(async { world.auditor().await.recount(&quiet, &HORIZONS, &world.rules).await });
     assert!(recount.expect("it can be recounted").figures.is_empty());
 }
 

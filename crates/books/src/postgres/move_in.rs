@@ -86,10 +86,7 @@ impl PostgresBooks {
     }
 }
 
-async fn move_all(
-    old: &mut SqliteConnection,
-    new: &mut PgConnection,
-) -> Result<MovedIn, Error> {
+async fn move_all(old: &mut SqliteConnection, new: &mut PgConnection) -> Result<MovedIn, Error> {
     sqlx::raw_sql("BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE turns IN EXCLUSIVE MODE")
         .execute(&mut *new)
         .await?;
@@ -105,8 +102,7 @@ async fn move_all(
 }
 
 async fn refuse_rows(part: &Part, new: &mut PgConnection) -> Result<(), Error> {
-    let question =
-        format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", part.table, part.condition);
+    let question = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", part.table, part.condition);
     let has_some: bool = sqlx::query_scalar(AssertSqlSafe(question)).fetch_one(new).await?;
     if has_some {
         let message = format!(
@@ -127,9 +123,8 @@ async fn move_part(
     let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let names = names.join(", ");
     let (table, condition, order) = (part.table, part.condition, part.order);
-    let read = format!(
-        "SELECT {names} FROM {table} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?"
-    );
+    let read =
+        format!("SELECT {names} FROM {table} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?");
     let write = insertion(table, &names, &columns);
     let mut moved = 0;
     loop {
@@ -165,13 +160,9 @@ fn insertion(table: &str, names: &str, columns: &[(String, Type)]) -> String {
 }
 
 /// The columns of a table of the file.
-async fn columns(
-    table: &str,
-    old: &mut SqliteConnection,
-) -> Result<Vec<(String, Type)>, Error> {
+async fn columns(table: &str, old: &mut SqliteConnection) -> Result<Vec<(String, Type)>, Error> {
     let question = "SELECT name, type FROM pragma_table_info(?) ORDER BY cid";
-    let rows: Vec<(String, String)> =
-        sqlx::query_as(question).bind(table).fetch_all(old).await?;
+    let rows: Vec<(String, String)> = sqlx::query_as(question).bind(table).fetch_all(old).await?;
     let kind = |(name, kind): (String, String)| match kind.as_str() {
         "INTEGER" => Ok((name, Type::Number)),
         "TEXT" => Ok((name, Type::Text)),

@@ -136,7 +136,11 @@ fn retire(plan: Plan, from: &Config, dir: &DataDir) -> Result<()> {
         let name = path.file_name().context("a path below the data folder")?.to_string_lossy();
         let kept = path.with_file_name(format!("{name}-{MOVED}"));
         rename(&path, &kept)?;
-        println!("{} is {} now: remove it when it is not needed any more", path.display(), kept.display());
+        println!(
+            "{} is {} now: remove it when it is not needed any more",
+            path.display(),
+            kept.display()
+        );
     }
     Ok(())
 }

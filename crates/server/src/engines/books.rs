@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use reckon_books::{
-    Accounts, Books, PostgresBooks, PostgresOptions, SqliteBooks, Verification,
-};
+use reckon_books::{Accounts, Books, PostgresBooks, PostgresOptions, SqliteBooks, Verification};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;

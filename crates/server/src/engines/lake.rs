@@ -29,9 +29,7 @@ pub async fn clear_lake(config: &Config, dir: &DataDir, incarnation: u32) -> Res
         return remove(folder);
     }
     let options = LakeOptions::new(incarnation.into());
-    tokio::task::spawn_blocking(move || reckon_lake::clear(&place, options))
-        .await?
-        .context("lake")
+    tokio::task::spawn_blocking(move || reckon_lake::clear(&place, options)).await?.context("lake")
 }
 
 fn s3_options(config: &Config) -> Result<S3Options> {

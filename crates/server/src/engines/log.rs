@@ -131,8 +131,7 @@ pub async fn log_starts(
     let incarnation = books.lease("incarnation", now).await.context("books")?;
     let log = Log::open(config, dir, disk, incarnation)?;
     let opened = log.shared();
-    let starts =
-        (0..opened.partitions()).map(|partition| opened.range(partition).start).collect();
+    let starts = (0..opened.partitions()).map(|partition| opened.range(partition).start).collect();
     log.close()?;
     Ok(starts)
 }
