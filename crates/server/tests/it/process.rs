@@ -95,7 +95,7 @@ impl Client {
     pub fn connect(address: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(600)))?;
         Ok(Client { stream: BufReader::new(stream), key: String::new() })
     }
 
