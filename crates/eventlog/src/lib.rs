@@ -18,11 +18,13 @@ use reckon_event::{ENVELOPE_BYTES, Kind, RecordId, Slot, peek};
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod copy;
 mod disk;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod receipt;
 
+pub use copy::{Copied, CopyError, copy};
 pub use disk::{DiskLog, Error, LaneHealth, LaneRecovery, Options, Recovery, Report, verify};
 pub use receipt::{Completion, Receipt};
 
