@@ -11,6 +11,9 @@ cd "$(dirname "$0")/../.."
 
 engines=(postgres redis s3 clickhouse kafka)
 dir="${RECKON_ENGINES_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/reckon-engines.XXXXXX")}"
+mkdir -p "$dir"
+# Servers of other users have theirs below it.
+chmod 755 "$dir"
 started=()
 
 leave() {

@@ -1,9 +1,7 @@
 //! Asking brokers again, as long as what they say can be expected to pass: a topic that was just made is
 //! not known to all of them at once, a partition changes its leader, an answer is lost.
 //!
-//! No clock is read: an answer that did not come has cost its time already, all others cost a nap.
-
-use std::time::Duration;
+//! No clock is read: a question that nobody answered has taken its time, and all others take a nap.
 
 use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -28,7 +26,7 @@ pub(crate) fn ask<T>(
             Err(error) => error,
         };
         let cost = match error.rdkafka_error_code() {
-            Some(Code::OperationTimedOut | Code::RequestTimedOut) => NAPS,
+            Some(code) if is_unanswered(code) => NAPS,
             Some(code) if is_passing(code) => 1,
             _ => return Err(error),
         };
@@ -36,22 +34,25 @@ pub(crate) fn ask<T>(
         if left == 0 {
             return Err(error);
         }
-        if cost < NAPS {
-            std::thread::sleep(nap(options));
-        }
+        std::thread::sleep(options.request_timeout / NAPS);
     }
 }
 
-fn nap(options: &Options) -> Duration {
-    options.request_timeout / NAPS
+/// Nobody was there for all the time that a question may take.
+const fn is_unanswered(code: Code) -> bool {
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+    )
 }
 
 const fn is_passing(code: Code) -> bool {
     matches!(
         code,
-        Code::AllBrokersDown
-            | Code::BrokerNotAvailable
-            | Code::BrokerTransportFailure
+        Code::BrokerNotAvailable
             // Fewer brokers are up than a topic needs.
             | Code::InvalidReplicationFactor
             | Code::LeaderNotAvailable
@@ -68,6 +69,7 @@ const fn is_passing(code: Code) -> bool {
 mod tests {
     use super::*;
     use rdkafka::error::KafkaError;
+    use std::time::Duration;
 
     fn options() -> Options {
         Options { request_timeout: Duration::from_millis(NAPS.into()), ..Options::default() }

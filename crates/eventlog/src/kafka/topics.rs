@@ -217,8 +217,12 @@ fn describe(
 ) -> KafkaResult<ConfigResource> {
     let asked = [ResourceSpecifier::Topic(topic)];
     let told = block_on(admin.describe_configs(&asked, &admin_options(options)))?;
-    let one = told.into_iter().next().expect("one answer a question");
-    one.map_err(KafkaError::AdminOp)
+    match told.into_iter().next() {
+        Some(Ok(resource)) if !resource.entries.is_empty() => Ok(resource),
+        Some(Err(code)) => Err(KafkaError::AdminOp(code)),
+        // A broker that has not heard of the topic yet knows of no settings.
+        _ => Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition)),
+    }
 }
 
 pub(crate) fn admin_options(options: &Options) -> AdminOptions {

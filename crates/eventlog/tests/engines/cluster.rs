@@ -21,6 +21,7 @@ pub struct Cluster {
     pub brokers: String,
     dir: PathBuf,
     dead: Vec<u8>,
+    hanging: Vec<u8>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -37,6 +38,7 @@ impl Cluster {
             brokers: variable("RECKON_TEST_KAFKA"),
             dir: PathBuf::from(variable("RECKON_TEST_KAFKA_DIR")),
             dead: Vec::new(),
+            hanging: Vec::new(),
             _turn: turn,
         }
     }
@@ -49,6 +51,7 @@ impl Cluster {
             topic_prefix: format!("t{}-{number}-", std::process::id()),
             partitions,
             delivery_timeout: Duration::from_secs(20),
+            read_timeout: Duration::from_secs(20),
             ..Options::default()
         }
     }
@@ -68,9 +71,34 @@ impl Cluster {
         }
     }
 
+    /// Lets brokers hang: their connections stay, and they answer nothing.
+    pub fn pause(&mut self, brokers: &[u8]) {
+        self.hanging.extend_from_slice(brokers);
+        self.run("pause", brokers);
+    }
+
+    /// Lets every broker that hangs go on where it was: it first answers what it has been sent since.
+    pub fn resume(&mut self) {
+        let hanging = std::mem::take(&mut self.hanging);
+        if !hanging.is_empty() {
+            self.run("resume", &hanging);
+        }
+    }
+
+    /// Which broker leads the first partition of a log's clicks.
+    pub fn leader_of_clicks(&self, options: &Options) -> u8 {
+        let topic = format!("{}ad-clicks", options.topic_prefix);
+        let told = self.client().fetch_metadata(Some(&topic), Duration::from_secs(20));
+        let told = told.expect("brokers answer");
+        u8::try_from(told.topics()[0].partitions()[0].leader()).expect("somebody leads")
+    }
+
+    fn client(&self) -> BaseConsumer {
+        ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("a client")
+    }
+
     fn await_all(&self) {
-        let client: BaseConsumer =
-            ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("a client");
+        let client = self.client();
         for _ in 0..600 {
             let told = client.fetch_metadata(None, Duration::from_secs(5));
             if told.is_ok_and(|told| told.brokers().len() == 3) {
@@ -96,7 +124,9 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // The next test needs all of them.
+        self.resume();
         self.revive();
+        self.await_all();
     }
 }
 

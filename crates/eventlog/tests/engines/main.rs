@@ -4,9 +4,12 @@
 
 mod brokers_die;
 mod cluster;
+mod copy;
 mod limits;
 mod poison;
 mod promises;
 mod reading;
 mod sender;
 mod settings;
+#[path = "../strands/mod.rs"]
+mod strands;

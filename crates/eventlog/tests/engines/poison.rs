@@ -119,14 +119,13 @@ fn poison_that_cannot_be_kept_is_not_passed() {
     let partition = log.partition_of(Kind::Click, Slot::of_key(0));
     write(&options, "ad-clicks", &[Some(b"garbage")]);
     log.wait(partition, 0, WAIT);
-    cluster.kill(1);
-    cluster.kill(2);
+    cluster.pause(&[1, 2]);
     for _ in 0..3 {
         let read = log.read(partition, 0, 1 << 20);
         assert!(read.is_err() || read.is_ok_and(|chunk| chunk.entries.is_empty()));
     }
     assert_eq!(log.poisoned(), 0);
-    cluster.revive();
+    cluster.resume();
     let found = (0..60).find_map(|_| log.read(partition, 0, 1 << 20).ok());
     let chunk = found.expect("as soon as it can be kept");
     assert_eq!((chunk.entries.len(), log.poisoned()), (1, 1));
