@@ -68,20 +68,13 @@ const MOMENTS: [Option<&str>; 5] = [Some(ONE_MOMENT); 5];
 /// it may move between threads.
 pub(super) type Working<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
 
-/// The connections of the books, made as they are needed.
+/// The connections of the books, made as they are needed. They are tested where they are taken: the
+/// pool's own test waits without a bound, and so does its way of throwing one away.
 pub(super) fn pool(connect: PgConnectOptions, options: PostgresOptions) -> PgPool {
-    let patience = options.patience();
     PgPoolOptions::new()
         .max_connections(options.connections_max)
         .acquire_timeout(options.acquire_timeout)
-        // The pool's own test waits for an answer until nothing is left of the time to acquire.
         .test_before_acquire(false)
-        .before_acquire(move |connection, _| {
-            Box::pin(async move {
-                let answered = timeout(patience, connection.ping()).await;
-                answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
-            })
-        })
         .connect_lazy_with(connect)
 }
 
@@ -211,8 +204,24 @@ impl PostgresBooks {
     }
 
     async fn session<'a>(&self) -> Result<Session<'a>, Error> {
-        let connection = self.pool.acquire().await?;
+        let connected = timeout(self.options.acquire_timeout, self.connection()).await;
+        let connection = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         let patience = self.options.patience();
         Ok(Session { connection, patience, is_settled: false, borrowed: PhantomData })
+    }
+
+    /// A connection whose other end answers. Where one does not, those that lie idle are of the same
+    /// age or older: all of them are let go of, so that the next one is new.
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        loop {
+            let mut connection = self.pool.acquire().await?;
+            if let Ok(Ok(())) = timeout(self.options.patience(), connection.ping()).await {
+                return Ok(connection);
+            }
+            drop(connection.detach());
+            while let Some(idle) = self.pool.try_acquire() {
+                drop(idle.detach());
+            }
+        }
     }
 }
