@@ -3,7 +3,7 @@
 //!
 //! No clock is read: a question that nobody answered has taken its time, and all others take a nap.
 
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::Options;
@@ -25,7 +25,7 @@ pub(crate) fn ask<T>(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let cost = match error.rdkafka_error_code() {
+        let cost = match code_of(&error) {
             Some(code) if is_unanswered(code) => NAPS,
             Some(code) if is_passing(code) => 1,
             _ => return Err(error),
@@ -35,6 +35,14 @@ pub(crate) fn ask<T>(
             return Err(error);
         }
         std::thread::sleep(options.request_timeout / NAPS);
+    }
+}
+
+/// The library does not tell that of administration.
+fn code_of(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        _ => error.rdkafka_error_code(),
     }
 }
 
@@ -68,7 +76,6 @@ const fn is_passing(code: Code) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rdkafka::error::KafkaError;
     use std::time::Duration;
 
     fn options() -> Options {

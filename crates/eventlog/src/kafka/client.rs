@@ -101,7 +101,8 @@ pub(crate) fn consumer(options: &Options, topics: &Topics) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("check.crcs", "true")
-        .set("fetch.wait.max.ms", "500")
+        // A partition that somebody begins to read waits for the answer that is under way.
+        .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "50")
         .set("fetch.message.max.bytes", (options.tail_bytes_max() / 2).to_string())
         .set("queued.max.messages.kbytes", "16384");

@@ -102,7 +102,8 @@ fn a_producer_that_is_given_up_keeps_the_order() {
 #[test]
 fn two_brokers_gone_acknowledge_nothing() {
     let mut cluster = Cluster::take();
-    let options = Options { delivery_timeout: Duration::from_secs(5), ..cluster.options(1) };
+    let limit = Duration::from_secs(3);
+    let options = Options { delivery_timeout: limit, request_timeout: limit, ..cluster.options(1) };
     let log = open(&options);
     let partition = clicks(&log);
     let before = labels("before", 100);
