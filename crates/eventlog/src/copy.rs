@@ -226,9 +226,9 @@ impl Copying<'_> {
             self.copied.controls += 1;
             return self.control(control, targets).map(Ok);
         }
-        let holds = |&&target: &&u16| self.to.holds(target, peeked.kind_code, peeked.slot);
-        let target =
-            *targets.iter().find(holds).expect("every slot of this log has a partition there");
+        // What is of a later build goes where all do that have no topic of their own.
+        let kind = Kind::from_code(peeked.kind_code).unwrap_or(Kind::Conversion);
+        let target = self.to.partition_of(kind, peeked.slot);
         self.copied.events += 1;
         self.gather(target, bytes).map(Ok)
     }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use futures::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
@@ -15,7 +16,7 @@ use super::{PostgresBooks, PostgresOptions, migrator};
 use crate::error::{Error, ErrorKind};
 
 /// Rows of one statement.
-const ROWS_PER_PAGE: i64 = 1_000;
+const ROWS_PER_PAGE: usize = 1_000;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,38 +26,35 @@ enum Type {
     Bytes,
 }
 
-/// Some rows of a table, and the order in which pages of them are read.
+/// Some rows of a table.
 struct Part {
     table: &'static str,
     condition: &'static str,
-    order: &'static str,
 }
 
-const fn part(table: &'static str, order: &'static str) -> Part {
-    Part { table, condition: "true", order }
+const fn part(table: &'static str) -> Part {
+    Part { table, condition: "true" }
 }
 
 /// All rows of the books, what is named before what names it.
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     // The default tenant is there already.
-    Part { table: "tenants", condition: "tenant <> 1", order: "tenant" },
-    part("advertisers", "tenant, advertiser_id"),
-    part("campaigns", "tenant, campaign_id"),
-    part("campaign_terms", "tenant, campaign_id, sequence"),
-    part("ads", "tenant, ad_id"),
-    part("api_keys", "tenant, key_id"),
-    part("leases", "name"),
-    part("replays", "tenant, idempotency_key"),
-    part("periods", "day"),
-    part("period_figures", "figure_key"),
-    Part { table: "ledger_entries", condition: "kind <> 'adjustment'", order: "entry_key" },
-    part("period_closings", "day"),
-    Part { table: "ledger_entries", condition: "kind = 'adjustment'", order: "entry_key" },
-    part("billing_profiles", "tenant, advertiser_id"),
+    Part { table: "tenants", condition: "tenant <> 1" },
+    part("advertisers"),
+    part("campaigns"),
+    part("campaign_terms"),
+    part("ads"),
+    part("api_keys"),
+    part("leases"),
+    part("replays"),
+    part("periods"),
+    part("period_figures"),
+    Part { table: "ledger_entries", condition: "kind <> 'adjustment'" },
+    part("period_closings"),
+    Part { table: "ledger_entries", condition: "kind = 'adjustment'" },
+    part("billing_profiles"),
+    part("tombstones"),
 ];
-
-/// Persons to be erased come last: nothing refers to them.
-const TOMBSTONES: Part = part("tombstones", "tenant, person");
 
 /// What has moved in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,10 +89,10 @@ async fn move_all(old: &mut SqliteConnection, new: &mut PgConnection) -> Result<
         .execute(&mut *new)
         .await?;
     let mut moved = MovedIn::default();
-    for part in PARTS.iter().chain([&TOMBSTONES]) {
+    for part in &PARTS {
         refuse_rows(part, new).await?;
     }
-    for part in PARTS.iter().chain([&TOMBSTONES]) {
+    for part in &PARTS {
         moved.rows += move_part(part, old, new).await?;
     }
     sqlx::raw_sql("COMMIT").execute(&mut *new).await?;
@@ -122,31 +120,42 @@ async fn move_part(
     let columns = columns(part.table, old).await?;
     let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let names = names.join(", ");
-    let (table, condition, order) = (part.table, part.condition, part.order);
-    let read =
-        format!("SELECT {names} FROM {table} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?");
+    let (table, condition) = (part.table, part.condition);
+    let read = format!("SELECT {names} FROM {table} WHERE {condition}");
     let write = insertion(table, &names, &columns);
-    let mut moved = 0;
+    let mut rows = sqlx::query(AssertSqlSafe(read)).fetch(old);
+    let (mut page, mut moved) = (Vec::with_capacity(ROWS_PER_PAGE), 0);
     loop {
-        let rows = sqlx::query(AssertSqlSafe(read.clone()))
-            .bind(ROWS_PER_PAGE)
-            .bind(moved)
-            .fetch_all(&mut *old)
-            .await?;
-        if rows.is_empty() {
-            return Ok(u64::try_from(moved).unwrap_or(0));
+        let next = rows.try_next().await?;
+        let is_last = next.is_none();
+        page.extend(next);
+        if page.len() == ROWS_PER_PAGE || (is_last && !page.is_empty()) {
+            insert(&write, &columns, &page, new).await?;
+            moved += page.len() as u64;
+            page.clear();
         }
-        let mut insert = sqlx::query(AssertSqlSafe(write.clone()));
-        for (at, (_, kind)) in columns.iter().enumerate() {
-            insert = match kind {
-                Type::Number => insert.bind(column::<i64>(&rows, at)?),
-                Type::Text => insert.bind(column::<String>(&rows, at)?),
-                Type::Bytes => insert.bind(column::<Vec<u8>>(&rows, at)?),
-            };
+        if is_last {
+            return Ok(moved);
         }
-        insert.execute(&mut *new).await?;
-        moved += i64::try_from(rows.len()).unwrap_or(i64::MAX);
     }
+}
+
+async fn insert(
+    write: &str,
+    columns: &[(String, Type)],
+    page: &[SqliteRow],
+    new: &mut PgConnection,
+) -> Result<(), Error> {
+    let mut insert = sqlx::query(AssertSqlSafe(write.to_owned()));
+    for (at, (_, kind)) in columns.iter().enumerate() {
+        insert = match kind {
+            Type::Number => insert.bind(column::<i64>(page, at)?),
+            Type::Text => insert.bind(column::<String>(page, at)?),
+            Type::Bytes => insert.bind(column::<Vec<u8>>(page, at)?),
+        };
+    }
+    insert.execute(new).await?;
+    Ok(())
 }
 
 fn insertion(table: &str, names: &str, columns: &[(String, Type)]) -> String {
