@@ -40,6 +40,8 @@ class Engine:
         self.session = session.Session(os.path.join(folder, "data"))
         self.database = "default"
         self.settings = {}
+        # Tests ask for few rows: threads cost more than they bring.
+        self.run("SET max_threads = 1", "TabSeparated")
 
     def answer(self, query, parameters, data):
         with self.lock:
@@ -136,6 +138,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            # Said, as a server says it: else the client sends its next request into what is closing.
+            self.send_header("Connection", "close")
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()

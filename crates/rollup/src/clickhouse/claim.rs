@@ -6,10 +6,12 @@
 //!
 //! Whoever is handed its first epoch of a generation claims: a row with the next session, its generation,
 //! and a token of the server's that nobody else has. It writes if the row is the greatest there is and no
-//! other has its session. Only then it reads the commit in force, and builds on that. Whoever commits
-//! looks for a greater claim afterwards, and counts the commit only where there is none. So a commit that
-//! was told to be durable was there before the next claim, and the next writer has read it; all later
-//! ones of a lower session are passed over for good.
+//! other has its session. Only then it reads the commit in force, commits the same in its own session, and
+//! builds on that. Whoever commits looks for a greater claim afterwards, and counts the commit only where
+//! there is none. So a commit that was told to be durable was there before the next claim, and the next
+//! writer has read it; all later ones of a lower session are passed over for good. Where a writer dies
+//! between its claim and its first commit, a marker that was refused meanwhile may still be found by the
+//! next one, like a marker whose answer was lost.
 
 use std::sync::Arc;
 
@@ -58,7 +60,8 @@ impl Shared {
             }
             let session = greatest.map_or(1, |claim| claim.session + 1);
             let claim = Claim { session, generation, token: self.token()? };
-            self.server.insert("claiming to write", "claims", std::iter::once(claim))?;
+            // Twice the same claim is the same claim.
+            self.server.insert_often("claiming to write", "claims", &claim)?;
             let since = statement::fill(
                 include_str!("sql/claims_since.sql"),
                 &[("session", &session.to_string())],
@@ -82,15 +85,19 @@ impl Shared {
         self.visible_mut().claim = claim;
     }
 
-    /// Builds on the commit in force: this store's own, or the one somebody else has made since.
+    /// Builds on the commit in force: this store's own, or the one somebody else has made since. It is
+    /// committed once more in the session of the claim: a marker of a lower session that comes in from
+    /// here on, and is refused to whoever sent it, is passed over by everybody.
     fn take_over(&self, writer: &mut Writer, claim: &Claim) -> Result<(), Error> {
-        let outcome = self.install_newer();
-        match outcome {
+        if let Err(error) = self.install_newer() {
             // Nothing may be built on what is not known.
-            Err(_) => self.write_under(writer, None),
-            Ok(()) => self.know_of(claim.generation),
+            self.write_under(writer, None);
+            return Err(error);
         }
-        outcome
+        self.know_of(claim.generation);
+        let next = self.visible().state.next(claim.session);
+        writer.pending = Some(Pending { next: Arc::new(next), segments: 0 });
+        self.settle_pending(writer)
     }
 
     /// Shows the commit in force, where it is another than this store's.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::panic::resume_unwind;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,14 +21,21 @@ pub struct Server {
 /// One test at a time: some kill the servers.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Runs a test on each server.
-pub fn each_server(test: impl Fn(&Server)) {
+/// Runs a test on each server, on all of them at the same time: each is mostly waited for.
+pub fn each_server(test: impl Fn(&Server) + Sync) {
     let _turn: MutexGuard<'_, ()> = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let list = std::env::var("RECKON_TEST_CLICKHOUSE")
         .expect("RECKON_TEST_CLICKHOUSE is not set: run `make engines-test`");
     let servers: Vec<Server> = list.split_whitespace().map(Server::parse).collect();
     assert!(!servers.is_empty(), "RECKON_TEST_CLICKHOUSE names no server");
-    servers.iter().for_each(test);
+    let test = &test;
+    std::thread::scope(|scope| {
+        let run = |server| scope.spawn(move || test(server));
+        let tests: Vec<_> = servers.iter().map(run).collect();
+        for test in tests {
+            test.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
+    });
 }
 
 impl Server {

@@ -12,7 +12,7 @@ use reckon_rollup::{BrokenKind, Error, RollupStore};
 
 use crate::requests_are_cut::{Fate, Proxy, history};
 use crate::servers::{Database, Server, each_server};
-use crate::twins::{Compared, OwnFiles, all_the_same, epoch};
+use crate::twins::{Compared, OwnFiles, all_the_same, epoch, sums_are_the_same};
 
 /// Impatient, so that a server that is gone is noticed soon.
 fn options(database: &Database) -> Options {
@@ -73,7 +73,10 @@ fn at_random_moments() {
             assert!((told..=told + 1).contains(&found), "{found} is there, {told} was persisted");
             let known = usize::try_from(found).expect("few");
             let files = OwnFiles::of(&options(&database), &epochs[..known]);
-            all_the_same(&store, &files.store, &mut compared);
+            match round + 1 == ROUNDS {
+                false => sums_are_the_same(&store, &files.store, &mut compared),
+                true => all_the_same(&store, &files.store, &mut compared),
+            }
             let generation = u32::try_from(round).expect("few") + 1;
             std::thread::scope(|scope| {
                 let fed = scope.spawn(|| feed(&store, generation, &epochs, &persisted));
@@ -85,7 +88,7 @@ fn at_random_moments() {
         }
         let reached = persisted.load(Ordering::Acquire);
         eprintln!("{}: killed {ROUNDS} times in {reached} markers; {compared:?}", server.name);
-        assert!(reached > ROUNDS * 4 && reached < 400 && compared.answers > 100);
+        assert!(reached > ROUNDS * 4 && reached < 400 && compared.answers > 50);
     });
 }
 
@@ -98,7 +101,8 @@ fn between_rows_and_marker() {
         let markers = AtomicU64::new(0);
         let proxy = Proxy::new(server, move |_, text| {
             let is_marker = text.contains("INTO") && text.contains("commits");
-            if is_marker && markers.fetch_add(1, Ordering::AcqRel) == 2 {
+            // The first one takes over an empty database.
+            if is_marker && markers.fetch_add(1, Ordering::AcqRel) == 3 {
                 killed.kill();
                 return Fate::CutBefore;
             }
