@@ -25,8 +25,9 @@ const EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 /// So many looks, and positions are committed.
 const COMMIT_LOOKS: u32 = 5;
-/// So many doubts in a row, and records that are not there are gone for good.
-const DOUBTS_MAX: u32 = 50;
+/// So many doubts in a row, and records that are not there are gone for good: half a minute, as a
+/// broker that has hung tells an old end until it hears who leads.
+const DOUBTS_MAX: u32 = 300;
 /// A poison value is cut here: with what surrounds it, it must fit into a message.
 const VALUE_BYTES_MAX: usize = 900_000;
 
