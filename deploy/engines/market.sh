@@ -26,8 +26,10 @@ trap stop_servers EXIT
 serve() {
     local name="$1" data="$2" server
     shift 2
+    # What an earlier one of this name has told is not taken for its word.
+    : >"$work/$name.out"
     "$reckon" serve --data "$data" --listen 127.0.0.1:0 --admin-listen "" "$@" \
-        >"$work/$name.out" 2>"$work/$name.err" &
+        >>"$work/$name.out" 2>"$work/$name.err" &
     server=$!
     servers+=("$server")
     until grep -q "^listening " "$work/$name.out"; do
