@@ -4,17 +4,13 @@
 //! topics of their own, order is known only within each, so a label may be read some epochs before its
 //! row. It waits here until the row comes, and is an orphan only once it is let go of.
 //!
-//! How long is told by the watermark, not by the newest record: while the rows' topic is behind, as
-//! when a backlog is read, the watermark is behind with it. A row was received before its labels, so
-//! once everything received up to a label has been read, only what was appended late can still come.
+//! Labels wait as long as rows do, and as there the watermark tells how long, not the newest record:
+//! while the rows' topic is behind, as when a backlog is read, the watermark is behind with it.
 
 use std::collections::{BTreeSet, HashMap};
 
 use reckon_event::{ServedRows, Timestamp, prediction_id};
 
-/// Labels wait until the watermark is this far past them, in microseconds: appends that are repeated
-/// while a log is away come so late.
-pub const WAIT: i64 = Timestamp::MINUTE;
 /// At most so many wait, some 20 MiB.
 pub const LABELS_MAX: usize = 1 << 18;
 

@@ -21,7 +21,7 @@ use reckon_event::{
 };
 use reckon_model::{Calibrator, CalibratorOptions, Linear, LinearOptions, log_odds, sigmoid};
 
-use crate::early::{self, Early, Label, Sign};
+use crate::early::{Early, Label, Sign};
 use crate::history::History;
 use crate::models::{Models, Online};
 use crate::pending::{Known, Pending, Shown};
@@ -33,7 +33,7 @@ pub struct Options {
     /// Of the linear model.
     pub linear: LinearOptions,
     /// Rows wait until the watermark is this far past them, in microseconds: so long may an impression
-    /// or a click come after its row.
+    /// or a click come after its row. One that is read before its row waits as long.
     pub window: i64,
     /// Rows that wait take at most so many bytes.
     pub pending_bytes_max: usize,
@@ -364,7 +364,7 @@ impl Learner {
         // The newest record may be far ahead of a topic that is behind; the watermark never is.
         let before = watermark.plus(-self.options.window);
         self.pending.expire(before, self.options.pending_bytes_max);
-        self.early.expire(watermark.plus(-early::WAIT));
+        self.early.expire(before);
     }
 
     fn waiting(&self) -> Waiting {

@@ -46,6 +46,7 @@ pub const PROMISES: &[Promise] = &[
     ("currencies_are_never_added", currencies_are_never_added),
     ("what_cancels_is_left_out", what_cancels_is_left_out),
     ("order_is_total_and_limits_cut_it", order_is_total_and_limits_cut_it),
+    ("what_came_to_nothing_has_no_place", what_came_to_nothing_has_no_place),
     ("tenants_never_meet", tenants_never_meet),
     ("texts_come_back", texts_come_back),
     ("bad_questions_name_the_field", bad_questions_name_the_field),
@@ -378,6 +379,26 @@ fn order_is_total_and_limits_cut_it(engine: &dyn Engine) {
         Some(OrderBy { by: Order::Dimension(Dimension::Ad), direction: Direction::Descending });
     query.limit = Some(2);
     assert_eq!(triples(&answer(&*store, &query)), [(0, 99, 2), (0, 98, 1)]);
+}
+
+fn what_came_to_nothing_has_no_place(engine: &dyn Engine) {
+    let store = engine.open();
+    let taken_back = cell(0, 3, Kind::Conversion, Verdict::Counted);
+    apply(&*store, 1, &clicks([(0, 1, 4), (0, 2, 5), (0, 3, 1)]));
+    for (number, deltas) in
+        [(2, clicks([(60, 2, -5)])), (3, deltas([(taken_back, -3, 0)])), (4, clicks([(60, 4, 1)]))]
+    {
+        // What is in memory, and what is written, in several pieces.
+        store.persist().expect("it persists");
+        apply(&*store, number, &deltas);
+    }
+    for _ in 0..2 {
+        let query = Query::top(T, at(120), 120, Metric::Conversions, 3);
+        let rows = answer(&*store, &query).rows;
+        let places: Vec<_> = rows.iter().map(|row| (row.keys.ad, row.counts.conversions)).collect();
+        assert_eq!(places, [(Some(1), 0), (Some(4), 0), (Some(3), -3)], "ad 2 is in no answer");
+        store.persist().expect("it persists");
+    }
 }
 
 fn tenants_never_meet(engine: &dyn Engine) {

@@ -171,11 +171,11 @@ fn a_label_whose_row_does_not_come_is_let_go_of() {
         counted(event(Kind::Impression, 9, 0, at(8))),
         counted(event(Kind::Click, 9, 0, at(9))),
         counted(event(Kind::Impression, 8, 0, at(10))),
-        (prediction(1, at(68), &mut dice), None),
-        (prediction(2, at(69), &mut dice), None),
+        (prediction(1, at(48), &mut dice), None),
+        (prediction(2, at(49), &mut dice), None),
         // One that is as late as may be, and one that is too late.
-        (prediction(8, at(70), &mut dice), None),
-        (prediction(9, at(70), &mut dice), None),
+        (prediction(8, at(50), &mut dice), None),
+        (prediction(9, at(50), &mut dice), None),
         (prediction(3, at(200), &mut dice), None),
     ]);
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));

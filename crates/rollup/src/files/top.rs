@@ -2,8 +2,9 @@
 //!
 //! What is in memory is summed whole. A run gives its leaders' sums and a bound for everyone else
 //! ([`super::leaders`]). Ads are then looked at in the order of the most they can have, each completed
-//! by a look into the runs it does not lead in, until no ad left can be among the first. Where bounds do not decide (all ads have about as many), what is missing is read after all:
-//! slower, and exactly the same answer.
+//! by a look into the runs it does not lead in, until no ad left can be among the first. Where bounds do
+//! not decide (all ads have about as many), what is missing is read after all: slower, and exactly the
+//! same answer.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -185,6 +186,7 @@ impl Race<'_> {
             if self.looks > LOOKS_MAX {
                 return Ok(false);
             }
+            let Some(value) = value else { continue };
             first.push(Reverse(value));
             if first.len() > limit {
                 first.pop();
@@ -197,8 +199,14 @@ impl Race<'_> {
         })
     }
 
-    /// Adds what an ad has in all runs, and returns its figure.
-    fn complete(&mut self, ad: u64, fold: &mut Fold, disk: &dyn Disk) -> Result<i64, Error> {
+    /// Adds what an ad has in all runs, and returns its figure; `None` where all it had came to nothing,
+    /// for that is no row and takes no place.
+    fn complete(
+        &mut self,
+        ad: u64,
+        fold: &mut Fold,
+        disk: &dyn Disk,
+    ) -> Result<Option<i64>, Error> {
         let place = fold.place_of_ad(ad)?;
         for led in self.led {
             if let Some(rows) = led.leaders.rows_of(ad) {
@@ -216,7 +224,7 @@ impl Race<'_> {
         }
         self.done.insert(ad, place);
         let (_, sums) = fold.group(place);
-        Ok(self.ranking.value(&sums.counts))
+        Ok((!sums.is_zero()).then(|| self.ranking.value(&sums.counts)))
     }
 
     /// Adds everything that has not been added.

@@ -316,6 +316,7 @@ impl Fold {
     }
 
     /// Adds what is summed under a group's key already, in one currency.
+    #[cfg(feature = "clickhouse")]
     pub(crate) fn add_group(
         &mut self,
         key: GroupKey,

@@ -251,8 +251,7 @@ fn a_cut_request_is_made_up_for() {
             let database = Database::new(server);
             // About every third request fails, in no rhythm that what is done again could fall into.
             let is_cut = |n: u32| n.wrapping_mul(0x9e37_79b9) >> 30 == 1 || n % 9 == 4;
-            let proxy =
-                Proxy::new(server, move |n, _| if is_cut(n) { fate } else { Fate::Passes });
+            let proxy = Proxy::new(server, move |n, _| if is_cut(n) { fate } else { Fate::Passes });
             let options = options(&database, &proxy.url);
             let store = open_at_last(&options);
             for (number, deltas) in (1..).zip(&epochs) {
