@@ -86,6 +86,8 @@ fn config(file: Option<&Path>) -> Result<Config> {
     // The market says for each of its people where they sit, as a proxy would.
     "x-forwarded-for".clone_into(&mut config.server.client_ip_header);
     config.click.wait_ms_max = REDIRECT_WAIT_MS;
+    // A second that an engine takes is half an hour of the market's: rows wait for their labels all day.
+    config.model.attribution_s = config.model.attribution_s.max(DAY_SECONDS.cast_signed());
     Ok(config)
 }
 
