@@ -15,6 +15,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -37,6 +38,10 @@ pub(crate) enum Put {
 /// An object that is made once and never again, by which a store shows that it can tell.
 const MADE_ONCE: &str = "made-once.txt";
 const MADE_ONCE_TEXT: &[u8] = b"Made once. A store that makes it twice cannot hold a lake.\n";
+
+/// Whoever opens a lake in a folder removes what is staged there, be it another's put that is under way:
+/// such a put is made again, so often. Whose the lake is, is decided by manifests alone.
+const STAGED_TRIES: u32 = 16;
 
 pub(crate) struct Store {
     place: LakePlace,
@@ -88,7 +93,14 @@ impl Store {
     /// [`Store::sync_names`].
     pub fn put(&mut self, path: &str, bytes: &Bytes) -> Result<Put, LakeError> {
         let object = self.place.object(path);
-        let put = self.ask(|| self.create(&object, bytes))?;
+        let mut put = self.ask(|| self.create(&object, bytes));
+        for _ in 1..STAGED_TRIES {
+            if !put.as_ref().is_err_and(lost_what_was_staged) {
+                break;
+            }
+            put = self.ask(|| self.create(&object, bytes));
+        }
+        let put = put?;
         if let Put::Made = put {
             self.sync_file(path)?;
         }
@@ -225,10 +237,29 @@ fn remove_staged_below(dir: &Path) -> Result<(), LakeError> {
         if path.is_dir() {
             remove_staged_below(&path)?;
         } else if is_staged(&path) {
-            std::fs::remove_file(&path).map_err(failed(&path))?;
+            match std::fs::remove_file(&path) {
+                // A put that was under way has given it its name.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.map_err(failed(&path))?,
+            }
         }
     }
     Ok(())
+}
+
+/// True where a folder's file was gone before it could be given its name.
+fn lost_what_was_staged(error: &LakeError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        LakeError::Store(error @ Error::Generic { .. }) => Some(error),
+        _ => None,
+    };
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::NotFound) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn is_staged(path: &Path) -> bool {
@@ -242,4 +273,48 @@ fn is_staged(path: &Path) -> bool {
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> LakeError + use<> {
     let path = path.display().to_string();
     move |source| LakeError::Folder { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use reckon_disk::TempDir;
+
+    use super::*;
+
+    const PUTS: u32 = 1_000;
+
+    /// Whoever opens the lake sweeps, while another has not yet heard that it is cut off.
+    #[test]
+    fn a_sweep_stops_no_put() {
+        let folder = TempDir::new("lake-sweep");
+        let place = LakePlace::folder(folder.path()).expect("a folder");
+        let mut store = Store::new(place).expect("it opens");
+        // How many are made; the sweeper sweeps once for each.
+        let made = AtomicU32::new(0);
+        let puts = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut swept = u32::MAX;
+                while swept < PUTS || swept == u32::MAX {
+                    let now = made.load(Ordering::Acquire);
+                    if swept == now {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    swept = now;
+                    remove_staged_below(folder.path()).expect("what is gone is gone");
+                }
+            });
+            let bytes = Bytes::from(vec![7; 200_000]);
+            let puts: Result<(), LakeError> = (0..PUTS).try_for_each(|number| {
+                store.put(&format!("part-{number}.parquet"), &bytes)?;
+                made.store(number + 1, Ordering::Release);
+                Ok(())
+            });
+            made.store(PUTS, Ordering::Release);
+            puts
+        });
+        puts.expect("each is made in the end");
+    }
 }
