@@ -29,12 +29,12 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
-# Whatever takes long to build is built before servers are waited for. The second line makes the binary.
-cargo test --workspace --locked --test engines --no-run --message-format=json-render-diagnostics >"$dir/built"
-cargo test --workspace --locked --no-run
 for engine in "${engines[@]}"; do
     bash "deploy/engines/$engine.sh" install
 done
+# Whatever takes long to build is built before servers are waited for. The second line makes the binary.
+cargo test --workspace --locked --test engines --no-run --message-format=json-render-diagnostics >"$dir/built"
+cargo test --workspace --locked --no-run
 for engine in "${engines[@]}"; do
     started+=("$engine")
     bash "deploy/engines/$engine.sh" start "$dir/$engine"
