@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reckon_books::{
@@ -21,7 +20,7 @@ use crate::things::{HOUR, charge, day, register};
 
 const CLIENTS: usize = 4;
 const KILLS: u64 = 3;
-/// Answers between two kills, and after the last.
+/// Answers before every kill, and after the last.
 const ANSWERS: u64 = 40;
 const ENTRIES: usize = 5;
 
@@ -67,8 +66,17 @@ impl Drop for Server {
     }
 }
 
+/// What the clients have met so far.
+#[derive(Clone, Copy, Default)]
+struct Met {
+    answered: u64,
+    refused: u64,
+    /// Nothing more is asked for.
+    is_over: bool,
+}
+
 /// Does something until it is answered; a server that is not there may be asked again.
-async fn until_answered<T, F>(refused: &AtomicU64, mut call: impl FnMut() -> F) -> T
+async fn until_answered<T, F>(met: &watch::Sender<Met>, mut call: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, reckon_books::Error>>,
 {
@@ -77,7 +85,7 @@ where
             Ok(answer) => return answer,
             Err(error) => {
                 assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-                refused.fetch_add(1, Ordering::Relaxed);
+                met.send_modify(|met| met.refused += 1);
             }
         }
     }
@@ -91,20 +99,25 @@ async fn whatever_was_answered_survives_the_server() {
     let books = place.postgres().await;
     register(&books).await;
     books.freeze(day(), 9, Vec::new(), HOUR).await.expect("freezes");
-    let (answered, mut answers) = watch::channel(0);
-    let refused = Arc::new(AtomicU64::new(0));
+    let (met, mut seen) = watch::channel(Met::default());
+    let met = Arc::new(met);
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let options = PostgresOptions { acquire_timeout: Duration::from_secs(1), ..options() };
         let books = place.postgres_with(options).await;
-        let (answered, refused) = (answered.clone(), Arc::clone(&refused));
-        clients.spawn(async move { post(&books, number, &answered, &refused).await });
+        let met = Arc::clone(&met);
+        clients.spawn(async move { post(&books, number, &met).await });
     }
-    for kill in 1..=KILLS {
-        answers.wait_for(|&answers| answers >= kill * ANSWERS).await.expect("clients are at work");
+    for _ in 0..KILLS {
+        answers(&mut seen).await;
         server.kill();
+        // Down until somebody has noticed it: every kill falls into the work.
+        let refused = seen.borrow_and_update().refused;
+        seen.wait_for(|met| met.refused > refused).await.expect("clients are at work");
         assert!(server.run("start"), "the server did not start again");
     }
+    answers(&mut seen).await;
+    met.send_modify(|met| met.is_over = true);
     let mut posted: Vec<Entry> = Vec::new();
     let mut leased = Vec::new();
     for (entries, numbers) in clients.join_all().await {
@@ -126,31 +139,35 @@ async fn whatever_was_answered_survives_the_server() {
     // A charge without a figure is what this ledger is made of; nothing else is wrong with it.
     let findings = place.findings().await;
     assert!(findings.iter().all(|said| said.ends_with("is a charge without a frozen figure")));
-    assert!(refused.load(Ordering::Relaxed) > 0, "nobody noticed that the server was killed");
     println!(
         "{} entries and {lease_count} leases over {KILLS} kills, {} calls repeated",
         posted.len(),
-        refused.load(Ordering::Relaxed)
+        met.borrow().refused
     );
 }
 
-/// Posts and leases until there have been enough answers for every kill; what was answered.
+/// Waits for as many answers more as there are between two kills.
+async fn answers(seen: &mut watch::Receiver<Met>) {
+    let enough = seen.borrow_and_update().answered + ANSWERS;
+    seen.wait_for(|met| met.answered >= enough).await.expect("clients are at work");
+}
+
+/// Posts and leases until it is over; what was answered.
 async fn post(
     books: &PostgresBooks,
     number: usize,
-    answered: &watch::Sender<u64>,
-    refused: &AtomicU64,
+    met: &watch::Sender<Met>,
 ) -> (Vec<Entry>, Vec<u32>) {
     let (mut posted, mut numbers) = (Vec::new(), Vec::new());
     let mut batch = 0;
-    while *answered.borrow() < (KILLS + 1) * ANSWERS {
+    while !met.borrow().is_over {
         let entry = |n| charge(&format!("{number}/{batch}/{n}"), 0, 1 + n as i64);
         let entries: Vec<Entry> = (0..ENTRIES).map(entry).collect();
-        let done = until_answered(refused, || books.post(entries.clone())).await;
+        let done = until_answered(met, || books.post(entries.clone())).await;
         assert_eq!(done.new + done.same, ENTRIES as u64);
         posted.extend(entries);
-        numbers.push(until_answered(refused, || books.lease("minter", Timestamp(0))).await);
-        answered.send_modify(|answers| *answers += 1);
+        numbers.push(until_answered(met, || books.lease("minter", Timestamp(0))).await);
+        met.send_modify(|met| met.answered += 1);
         batch += 1;
     }
     (posted, numbers)

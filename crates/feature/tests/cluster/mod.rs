@@ -100,8 +100,9 @@ impl Cluster {
         assert!(revived.expect("bash is there").success(), "the node on {port}");
     }
 
-    /// Moves slots between masters, as an operator would.
+    /// Moves slots between masters, as an operator would: once all nodes have heard of the move before.
     pub fn reshard(&self, from: &Node, to: &Node, slots: usize) {
+        self.await_whole();
         let said = Command::new("redis-cli")
             .args(["--cluster", "reshard", &format!("127.0.0.1:{}", from.port)])
             .args(["--cluster-from", &from.id, "--cluster-to", &to.id])
@@ -112,7 +113,7 @@ impl Cluster {
         assert!(said.status.success(), "{}", &told[told.len().saturating_sub(2_000)..]);
     }
 
-    /// Waits until every slot is served and every master has a replica.
+    /// Waits until every slot is served, every master has a replica, and all nodes say the same of it.
     pub fn await_whole(&self) {
         let began = Instant::now();
         while !self.is_whole() {
@@ -122,13 +123,31 @@ impl Cluster {
     }
 
     fn is_whole(&self) -> bool {
-        self.ports().into_iter().all(|port| {
-            let told = |words: &[&str]| self.ask(port, words).unwrap_or_default();
-            let replication = told(&["info", "replication"]);
-            told(&["cluster", "info"]).contains("cluster_state:ok")
-                && (replication.contains("master_link_status:up")
-                    || replication.contains("state=online"))
-        })
+        let ports = self.ports();
+        let view = self.view(ports[0]);
+        view.is_some()
+            && ports.into_iter().all(|port| {
+                let told = |words: &[&str]| self.ask(port, words).unwrap_or_default();
+                let replication = told(&["info", "replication"]);
+                told(&["cluster", "info"]).contains("cluster_state:ok")
+                    && (replication.contains("master_link_status:up")
+                        || replication.contains("state=online"))
+                    && self.view(port) == view
+            })
+    }
+
+    /// Who serves which slots, as a node sees it: news of a move take their time to go round, and only
+    /// the two nodes between which a slot is moving know of that.
+    fn view(&self, port: u16) -> Option<Vec<String>> {
+        let told = self.ask(port, &["cluster", "nodes"])?;
+        let line = |line: &str| {
+            let parts: Vec<_> = line.split(' ').collect();
+            let role = if parts.get(2)?.contains("master") { "master" } else { "replica" };
+            Some(format!("{} {role} {}", parts[0], parts.get(8..).unwrap_or_default().join(" ")))
+        };
+        let mut view: Vec<_> = told.lines().filter_map(line).collect();
+        view.sort_unstable();
+        Some(view)
     }
 }
 
