@@ -6,11 +6,16 @@
 //!                        ^                                       |
 //!                        +------ taken back (40001, 40P01) ------+   up to 4 times, then
 //!   alone:          BEGIN SERIALIZABLE, turns locked for itself --- work --- COMMIT --> answer
+//!                        ^                                            |
+//!                        +-------- taken back, at most 7 times -------+
 //! ```
 //!
 //! The lock comes before the transaction sees anything (a `LOCK` takes no snapshot), so who has it alone
-//! sees all that the others left, and meets nobody. Nothing has to be waited for between attempts: the
-//! database takes a transaction back only where another has come through.
+//! sees all that the others left, and meets nobody: but for one moment. PostgreSQL lets go of a
+//! transaction's locks just before it notes for others that the transaction is over, so the next holder
+//! may still find the one before beside itself, and be taken back for it. It then begins again. Nothing has
+//! to be waited for between attempts: the database takes a transaction back only where another has come
+//! through.
 //!
 //! Reading is serializable as well: who is told that a day is closed, and then sees none of its charges,
 //! is never shown one later that was under way at the time. So a reader may be taken back like a writer,
@@ -49,14 +54,16 @@ const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY";
 /// A statement that is its own order, because all it changes is one row.
 const ONE_ROW: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// How a writer begins, attempt by attempt. The last meets nobody, and so comes through.
-const WRITINGS: [Option<&str>; 5] = [
-    Some(BESIDE_OTHERS),
-    Some(BESIDE_OTHERS),
-    Some(BESIDE_OTHERS),
-    Some(BESIDE_OTHERS),
-    Some(ALONE),
-];
+/// How a writer begins, attempt by attempt. Whoever is alone meets at most the end of the one before, and
+/// that many times in a row nobody does.
+const WRITINGS: [Option<&str>; 12] = {
+    let mut beginnings = [Some(ALONE); 12];
+    beginnings[0] = Some(BESIDE_OTHERS);
+    beginnings[1] = Some(BESIDE_OTHERS);
+    beginnings[2] = Some(BESIDE_OTHERS);
+    beginnings[3] = Some(BESIDE_OTHERS);
+    beginnings
+};
 
 /// How a reader begins: each statement is a transaction of its own.
 const READINGS: [Option<&str>; 5] = [None; 5];
