@@ -93,14 +93,14 @@ impl Store {
     /// [`Store::sync_names`].
     pub fn put(&mut self, path: &str, bytes: &Bytes) -> Result<Put, LakeError> {
         let object = self.place.object(path);
-        let mut put = self.ask(|| self.create(&object, bytes));
-        for _ in 1..STAGED_TRIES {
-            if !put.as_ref().is_err_and(lost_what_was_staged) {
-                break;
+        let mut tries_left = STAGED_TRIES;
+        let put = loop {
+            tries_left -= 1;
+            match self.ask(|| self.create(&object, bytes)) {
+                Err(error) if tries_left > 0 && lost_what_was_staged(&error) => {}
+                put => break put?,
             }
-            put = self.ask(|| self.create(&object, bytes));
-        }
-        let put = put?;
+        };
         if let Put::Made = put {
             self.sync_file(path)?;
         }
@@ -295,9 +295,9 @@ mod tests {
         let made = AtomicU32::new(0);
         let puts = std::thread::scope(|scope| {
             scope.spawn(|| {
-                let mut swept = u32::MAX;
-                while swept < PUTS || swept == u32::MAX {
-                    let now = made.load(Ordering::Acquire);
+                let mut swept = None;
+                while swept != Some(PUTS) {
+                    let now = Some(made.load(Ordering::Acquire));
                     if swept == now {
                         std::thread::yield_now();
                         continue;

@@ -54,16 +54,10 @@ const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY";
 /// A statement that is its own order, because all it changes is one row.
 const ONE_ROW: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// How a writer begins, attempt by attempt. Whoever is alone meets at most the end of the one before, and
-/// that many times in a row nobody does.
-const WRITINGS: [Option<&str>; 12] = {
-    let mut beginnings = [Some(ALONE); 12];
-    beginnings[0] = Some(BESIDE_OTHERS);
-    beginnings[1] = Some(BESIDE_OTHERS);
-    beginnings[2] = Some(BESIDE_OTHERS);
-    beginnings[3] = Some(BESIDE_OTHERS);
-    beginnings
-};
+/// How a writer begins, attempt by attempt: four times beside others, eight times alone. Whoever is alone
+/// meets at most the end of the transaction before, and that many times in a row nobody does.
+const WRITINGS: &[Option<&str>] =
+    [[Some(BESIDE_OTHERS); 4], [Some(ALONE); 4], [Some(ALONE); 4]].as_flattened();
 
 /// How a reader begins: each statement is a transaction of its own.
 const READINGS: [Option<&str>; 5] = [None; 5];
@@ -164,7 +158,7 @@ impl PostgresBooks {
         &self,
         work: impl for<'c> Fn(&'c mut Session<'a>) -> Working<'c, T>,
     ) -> Result<T, Error> {
-        self.server.within(self.options.call_timeout, self.attempts(&WRITINGS, work)).await
+        self.server.within(self.options.call_timeout, self.attempts(WRITINGS, work)).await
     }
 
     /// Writes as [`PostgresBooks::write`] does, with the time that very many rows need.
@@ -172,7 +166,7 @@ impl PostgresBooks {
         &self,
         work: impl for<'c> Fn(&'c mut Session<'a>) -> Working<'c, T>,
     ) -> Result<T, Error> {
-        self.server.within(self.options.bulk_timeout, self.attempts(&WRITINGS, work)).await
+        self.server.within(self.options.bulk_timeout, self.attempts(WRITINGS, work)).await
     }
 
     /// Does the work until it is not taken back, at most once for each beginning.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reckon_books::{
@@ -71,8 +72,6 @@ impl Drop for Server {
 struct Met {
     answered: u64,
     refused: u64,
-    /// Nothing more is asked for.
-    is_over: bool,
 }
 
 /// Does something until it is answered; a server that is not there may be asked again.
@@ -99,15 +98,17 @@ async fn whatever_was_answered_survives_the_server() {
     let books = place.postgres().await;
     register(&books).await;
     books.freeze(day(), 9, Vec::new(), HOUR).await.expect("freezes");
+    // Whoever waits for answers is told when all clients are gone: nobody else holds the sender.
     let (met, mut seen) = watch::channel(Met::default());
-    let met = Arc::new(met);
+    let (met, is_over) = (Arc::new(met), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let options = PostgresOptions { acquire_timeout: Duration::from_secs(1), ..options() };
         let books = place.postgres_with(options).await;
-        let met = Arc::clone(&met);
-        clients.spawn(async move { post(&books, number, &met).await });
+        let (met, is_over) = (Arc::clone(&met), Arc::clone(&is_over));
+        clients.spawn(async move { post(&books, number, &met, &is_over).await });
     }
+    drop(met);
     for _ in 0..KILLS {
         answers(&mut seen).await;
         server.kill();
@@ -117,7 +118,7 @@ async fn whatever_was_answered_survives_the_server() {
         assert!(server.run("start"), "the server did not start again");
     }
     answers(&mut seen).await;
-    met.send_modify(|met| met.is_over = true);
+    is_over.store(true, Ordering::Relaxed);
     let mut posted: Vec<Entry> = Vec::new();
     let mut leased = Vec::new();
     for (entries, numbers) in clients.join_all().await {
@@ -142,11 +143,11 @@ async fn whatever_was_answered_survives_the_server() {
     println!(
         "{} entries and {lease_count} leases over {KILLS} kills, {} calls repeated",
         posted.len(),
-        met.borrow().refused
+        seen.borrow().refused
     );
 }
 
-/// Waits for as many answers more as there are between two kills.
+/// Waits for so many answers more.
 async fn answers(seen: &mut watch::Receiver<Met>) {
     let enough = seen.borrow_and_update().answered + ANSWERS;
     seen.wait_for(|met| met.answered >= enough).await.expect("clients are at work");
@@ -157,10 +158,11 @@ async fn post(
     books: &PostgresBooks,
     number: usize,
     met: &watch::Sender<Met>,
+    is_over: &AtomicBool,
 ) -> (Vec<Entry>, Vec<u32>) {
     let (mut posted, mut numbers) = (Vec::new(), Vec::new());
     let mut batch = 0;
-    while !met.borrow().is_over {
+    while !is_over.load(Ordering::Relaxed) {
         let entry = |n| charge(&format!("{number}/{batch}/{n}"), 0, 1 + n as i64);
         let entries: Vec<Entry> = (0..ENTRIES).map(entry).collect();
         let done = until_answered(met, || books.post(entries.clone())).await;

@@ -181,6 +181,42 @@ async fn who_loses_again_and_again_gets_a_turn_alone() {
     assert!(place.findings().await.is_empty());
 }
 
+/// Somebody alone may still be taken back, for the end of the transaction before. That moment cannot be
+/// met at will, so a trigger stands in for it, which counts where nothing is taken back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_taken_back_alone_begins_again() {
+    let place = Place::new().await;
+    let client = place.postgres().await;
+    register(&client).await;
+    let mut beside = place.beside().await;
+    let trigger = |until: u32| {
+        format!(
+            "CREATE OR REPLACE FUNCTION take_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') <= {until} THEN \
+             RAISE EXCEPTION 'taken back' USING ERRCODE = 'serialization_failure'; \
+             END IF; RETURN NEW; END $$"
+        )
+    };
+    run(&mut beside, "CREATE SEQUENCE tries").await;
+    run(&mut beside, &trigger(8)).await;
+    let on_terms = "CREATE TRIGGER take_back BEFORE INSERT ON campaign_terms \
+                    FOR EACH ROW EXECUTE FUNCTION take_back()";
+    run(&mut beside, on_terms).await;
+    let patch =
+        |cpc_micros| CampaignPatch { cpc_micros: Some(cpc_micros), ..CampaignPatch::default() };
+    // Four times beside others, four times alone, and then through.
+    client.patch_campaign(TENANT, "spring", patch(7), HOUR).await.expect("comes through");
+    assert_eq!(client.races_lost(), 8);
+    assert_eq!(client.campaign(TENANT, "spring").await.expect("there").cpc_micros, 7);
+    // Who never comes through is told, and leaves nothing.
+    run(&mut beside, &trigger(1_000)).await;
+    let told = client.patch_campaign(TENANT, "spring", patch(9), HOUR.plus(1)).await;
+    let told = told.expect_err("is taken back for ever");
+    assert_eq!(told.kind, ErrorKind::Unavailable, "{told}");
+    assert_eq!(client.races_lost(), 8 + 11, "the twelfth time is the answer");
+    assert_eq!(client.campaign(TENANT, "spring").await.expect("there").cpc_micros, 7);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_post_at_once_leave_a_balanced_ledger() {
     const CLIENTS: usize = 6;
