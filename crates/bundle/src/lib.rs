@@ -1,0 +1,1 @@
+//! One model as one immutable, checksummed artifact, with the rows that prove it.

@@ -1,0 +1,1 @@
+//! Turns rows that were served into a model: data set, fit, calibrate, judge. Batch only.
