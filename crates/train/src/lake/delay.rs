@@ -29,7 +29,8 @@ impl Delays {
     pub fn take(&mut self, delay: Option<i64>) {
         self.row_count += 1;
         if let Some(delay) = delay {
-            self.clicks[self.class(delay)] += 1;
+            let class = self.class(delay);
+            self.clicks[class] += 1;
             self.click_count += 1;
         }
     }
