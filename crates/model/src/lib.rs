@@ -13,6 +13,7 @@
 pub mod bandit;
 mod calibration;
 mod decay;
+pub mod factor;
 mod frame;
 mod judge;
 mod linear;
