@@ -11,7 +11,7 @@
 //! click.
 
 pub mod bandit;
-mod calibration;
+pub mod calibration;
 mod decay;
 pub mod factor;
 mod frame;
