@@ -12,6 +12,7 @@
 
 pub mod bandit;
 mod calibration;
+pub mod dcn;
 mod decay;
 mod frame;
 mod judge;

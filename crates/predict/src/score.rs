@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use reckon_event::{Feature, RECORD_BYTES_MAX, ServedCandidate, ServedRows};
+use reckon_event::{Columns, Feature, RECORD_BYTES_MAX, ServedCandidate, ServedRows};
 use reckon_feature::{Counters, Entity, EntityKind, FeatureStore};
 use reckon_rollout::{Models, Online};
 
@@ -174,7 +174,7 @@ impl Scores {
             delta_version: self.online.version,
             cut: self.cut.to_vec(),
             shared: self.shared.clone(),
-            candidates: Vec::new(),
+            ..ServedRows::default()
         }
     }
 
@@ -187,6 +187,7 @@ impl Scores {
             probability: score.probability,
             propensity,
             features: self.features[score.features.clone()].to_vec(),
+            columns: Columns::default(),
         }
     }
 }

@@ -32,6 +32,7 @@ pub fn ad(tenant: TenantId, ad: &books::Ad) -> Ad {
         campaign_key: name_key(&ad.campaign_id),
         destination: Destination::new(&ad.destination_url, ad.append_click_id.as_deref()),
         category: ad.category.as_deref().map(Into::into),
+        category_key: ad.category.as_deref().map_or(0, name_key),
         creative_size: ad.creative_size.as_deref().map(Into::into),
         status: status(ad.status),
         ad_id: ad.ad_id.as_str().into(),

@@ -10,6 +10,7 @@
 
 pub mod data;
 mod error;
+pub mod lake;
 mod progress;
 pub mod split;
 pub mod table;

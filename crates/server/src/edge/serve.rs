@@ -170,12 +170,11 @@ pub async fn score(
 }
 
 fn candidate((ad, campaign): &Offer) -> Candidate {
-    let key = |text: &Option<Box<str>>| text.as_deref().map_or(0, reckon_event::name_key);
     Candidate {
         ad: ad.key,
         campaign: campaign.key,
-        category: key(&ad.category),
-        size: key(&ad.creative_size),
+        category: ad.category_key,
+        size: ad.creative_size.as_deref().map_or(0, reckon_event::name_key),
     }
 }
 
