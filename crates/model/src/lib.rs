@@ -11,9 +11,10 @@
 //! click.
 
 pub mod bandit;
-mod calibration;
+pub mod calibration;
 pub mod dcn;
 mod decay;
+pub mod factor;
 mod frame;
 mod judge;
 mod linear;
