@@ -143,7 +143,8 @@ fn cut(table: &Table, row: u64) -> Result<u64, TrainError> {
         let count = (row - start + 1) as usize;
         table.read(&Share::all(start..row + 1), Order::Logged)?.next(&mut rows, count)?;
         let is_edge = |&place: &usize| {
-            rows.groups[place - 1] != rows.groups[place] && rows.times[place - 1] != rows.times[place]
+            rows.groups[place - 1] != rows.groups[place]
+                && rows.times[place - 1] != rows.times[place]
         };
         if let Some(place) = (1..rows.len()).rev().find(is_edge) {
             return Ok(start + place as u64);

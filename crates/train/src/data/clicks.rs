@@ -13,9 +13,27 @@ use crate::{Progress, Schema, Table, TrainError};
 
 /// Avazu's categories; `id`, `click` and `hour` are told apart.
 const AVAZU: [&str; 21] = [
-    "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain",
-    "app_category", "device_id", "device_ip", "device_model", "device_type", "device_conn_type", "C14",
-    "C15", "C16", "C17", "C18", "C19", "C20", "C21",
+    "C1",
+    "banner_pos",
+    "site_id",
+    "site_domain",
+    "site_category",
+    "app_id",
+    "app_domain",
+    "app_category",
+    "device_id",
+    "device_ip",
+    "device_model",
+    "device_type",
+    "device_conn_type",
+    "C14",
+    "C15",
+    "C16",
+    "C17",
+    "C18",
+    "C19",
+    "C20",
+    "C21",
 ];
 /// What is told apart of Avazu's: the person, as far as a log without names knows one.
 const PERSON: [&str; 2] = ["device_ip", "device_model"];
@@ -53,7 +71,12 @@ pub(super) fn avazu(
         keys.push(key("hour of day", &lines.text(hour)[6..]));
         numeric.clear();
         ordered.append(&keys, &mut numeric);
-        output.push_single(&numeric, &keys, clicked, Moment { time: start + within, position: 0 })?;
+        output.push_single(
+            &numeric,
+            &keys,
+            clicked,
+            Moment { time: start + within, position: 0 },
+        )?;
         ordered.count(&keys, clicked);
     }
     output.finish()

@@ -17,7 +17,8 @@ pub(super) fn import(
 ) -> Result<Table, TrainError> {
     let numbers = (1..=NUMBERS).map(|number| format!("I{number}"));
     let fields: Vec<_> = (1..=CATEGORIES).map(|number| format!("C{number}")).collect();
-    let names: Vec<_> = ["label".to_owned()].into_iter().chain(numbers).chain(fields.clone()).collect();
+    let names: Vec<_> =
+        ["label".to_owned()].into_iter().chain(numbers).chain(fields.clone()).collect();
     let known = Ordered::names(fields.iter().map(String::as_str));
     let schema = Schema {
         numeric: names[1..=NUMBERS].iter().cloned().chain(known).collect(),
@@ -36,9 +37,8 @@ pub(super) fn import(
             numeric.push(lines.number(column)?);
         }
         keys.clear();
-        let key = |(column, field): (usize, &String)| {
-            super::key(field, lines.text(1 + NUMBERS + column))
-        };
+        let key =
+            |(column, field): (usize, &String)| super::key(field, lines.text(1 + NUMBERS + column));
         keys.extend(fields.iter().enumerate().map(key));
         ordered.append(&keys, &mut numeric);
         let at = Moment { time: output.rows() as i64, position: 0 };

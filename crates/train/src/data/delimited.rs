@@ -84,8 +84,8 @@ impl DelimitedOptions {
             if at == layout.label || told.contains(&Some(at)) || self.ignored.contains(name) {
                 continue;
             }
-            let is_numeric = self.numeric.contains(name)
-                || !self.categorical.contains(name) && is_number(at);
+            let is_numeric =
+                self.numeric.contains(name) || !self.categorical.contains(name) && is_number(at);
             if is_numeric { layout.numeric.push(at) } else { layout.fields.push(at) }
         }
         Ok(layout)
@@ -93,7 +93,8 @@ impl DelimitedOptions {
 
     /// The table's schema.
     pub(super) fn schema(&self, layout: &Layout, names: &[String]) -> Schema {
-        let named = |places: &[usize]| places.iter().map(|&at| names[at].clone()).collect::<Vec<_>>();
+        let named =
+            |places: &[usize]| places.iter().map(|&at| names[at].clone()).collect::<Vec<_>>();
         let mut schema = Schema {
             numeric: named(&layout.numeric),
             fields: named(&layout.fields),

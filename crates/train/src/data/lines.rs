@@ -30,7 +30,8 @@ pub(super) struct Lines {
 impl Lines {
     /// Opens a file; `names` are those of its columns where it does not tell them itself.
     pub fn open(path: &Path, dialect: Dialect, names: &[&str]) -> Result<Self, TrainError> {
-        let file = BufReader::with_capacity(1 << 20, File::open(path).map_err(TrainError::file(path))?);
+        let file =
+            BufReader::with_capacity(1 << 20, File::open(path).map_err(TrainError::file(path))?);
         let bytes: Box<dyn Read> = match path.extension().is_some_and(|end| end == "gz") {
             true => Box::new(MultiGzDecoder::new(file)),
             false => Box::new(file),

@@ -19,9 +19,16 @@ pub(super) fn tiangong(
 ) -> Result<Table, TrainError> {
     let names = ["session", "query", "documents", "verticals", "clicks"];
     let schema = Schema {
-        numeric: ["results", "query seen", "document seen", "document rate", "pair seen", "pair rate"]
-            .map(str::to_owned)
-            .to_vec(),
+        numeric: [
+            "results",
+            "query seen",
+            "document seen",
+            "document rate",
+            "pair seen",
+            "pair rate",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         fields: ["query", "document", "vertical", "query and document"].map(str::to_owned).to_vec(),
         user_numeric: 2,
         user_fields: 1,

@@ -14,16 +14,48 @@ use super::{cross, key};
 use crate::{Progress, RowRef, Schema, Table, TrainError};
 
 const COLUMNS: [&str; 32] = [
-    "history", "list", "hour", "user seen", "user rate",
-    "news seen", "news rate", "news seen 1h", "news rate 1h", "news seen 6h", "news rate 6h",
-    "category rate", "subcategory rate", "age", "read category", "read subcategory",
-    "lift category", "lift subcategory", "words", "names", "was shown", "was read", "title",
-    "abstract", "rank rate", "rank rate 1h", "rank words", "rank lift", "share rate", "share rate 1h",
-    "rank seen", "read in category last",
+    "history",
+    "list",
+    "hour",
+    "user seen",
+    "user rate",
+    "news seen",
+    "news rate",
+    "news seen 1h",
+    "news rate 1h",
+    "news seen 6h",
+    "news rate 6h",
+    "category rate",
+    "subcategory rate",
+    "age",
+    "read category",
+    "read subcategory",
+    "lift category",
+    "lift subcategory",
+    "words",
+    "names",
+    "was shown",
+    "was read",
+    "title",
+    "abstract",
+    "rank rate",
+    "rank rate 1h",
+    "rank words",
+    "rank lift",
+    "share rate",
+    "share rate 1h",
+    "rank seen",
+    "read in category last",
 ];
 const USER_COLUMNS: usize = 5;
 const FIELDS: [&str; 7] = [
-    "user", "top category", "news", "category", "subcategory", "top category and category", "name",
+    "user",
+    "top category",
+    "news",
+    "category",
+    "subcategory",
+    "top category and category",
+    "name",
 ];
 const USER_FIELDS: usize = 2;
 const HOUR: f64 = 3_600_000.0;
@@ -143,8 +175,16 @@ fn candidates<'a>(
 
 impl Library {
     fn read(path: &Path) -> Result<Self, TrainError> {
-        let names =
-            ["id", "category", "subcategory", "title", "abstract", "url", "names", "abstract's names"];
+        let names = [
+            "id",
+            "category",
+            "subcategory",
+            "title",
+            "abstract",
+            "url",
+            "names",
+            "abstract's names",
+        ];
         let mut lines = Lines::open(path, Dialect::Tabs, &names)?;
         let mut library =
             Library { by_id: HashMap::new(), spread: HashMap::new(), shares: HashMap::new() };
@@ -204,9 +244,10 @@ impl Library {
             let worth = (self.by_id.len() as f32 / spread).ln();
             (worth, taste.words.get(word).map_or(0.0, |count| worth * count.ln_1p()))
         };
-        let (all, common) = words.iter().map(worth).fold((0.0, 0.0), |sum, (all, common)| {
-            (sum.0 + all, sum.1 + common)
-        });
+        let (all, common) = words
+            .iter()
+            .map(worth)
+            .fold((0.0, 0.0), |sum, (all, common)| (sum.0 + all, sum.1 + common));
         if all > 0.0 && taste.count > 0.0 { common / all / taste.count.ln_1p() } else { 0.0 }
     }
 }
@@ -237,19 +278,17 @@ impl Past {
         read: &[&str],
         list: &[Candidate<'_>],
     ) -> Vec<Row> {
-        let mut rows: Vec<Row> =
-            list.iter().map(|candidate| self.row(library, taste, user, at, read, candidate)).collect();
+        let mut rows: Vec<Row> = list
+            .iter()
+            .map(|candidate| self.row(library, taste, user, at, read, candidate))
+            .collect();
         for row in &mut rows {
             row.0[1] = list.len() as f32;
         }
         // What stands beside a candidate decides as much as what it is: places within the list.
-        for (from, rank, share) in [
-            (6, 24, Some(28)),
-            (8, 25, Some(29)),
-            (18, 26, None),
-            (16, 27, None),
-            (5, 30, None),
-        ] {
+        for (from, rank, share) in
+            [(6, 24, Some(28)), (8, 25, Some(29)), (18, 26, None), (16, 27, None), (5, 30, None)]
+        {
             let values: Vec<_> = rows.iter().map(|row| row.0[from]).collect();
             let sum: f32 = values.iter().sum();
             for ((row, place), value) in rows.iter_mut().zip(ranks(&values)).zip(&values) {
@@ -274,7 +313,8 @@ impl Past {
         let news = candidate.news;
         let of_user = self.users.seen(user, at);
         let all = self.news.seen(candidate.key, at);
-        let (one, six) = (self.hour.seen(candidate.key, at), self.six_hours.seen(candidate.key, at));
+        let (one, six) =
+            (self.hour.seen(candidate.key, at), self.six_hours.seen(candidate.key, at));
         let first = self.first.get(&candidate.key).map_or(f32::NAN, |&first| (at - first) as f32);
         let share = |part: u64| {
             let count = taste.categories.get(&part).copied().unwrap_or(0.0);
@@ -322,8 +362,7 @@ impl Past {
         ];
         let name = news.names.first().copied().unwrap_or(0);
         let pair = cross(taste.top, news.category);
-        let keys =
-            [user, taste.top, candidate.key, news.category, news.subcategory, pair, name];
+        let keys = [user, taste.top, candidate.key, news.category, news.subcategory, pair, name];
         (numeric, keys)
     }
 
@@ -345,10 +384,8 @@ impl Past {
 /// Keys of a title's words: those of more than three letters, each once.
 fn words(title: &str) -> Vec<u64> {
     let parts = title.split(|letter: char| !letter.is_alphanumeric());
-    let mut words: Vec<_> = parts
-        .filter(|word| word.len() > 3)
-        .map(|word| key("word", &word.to_lowercase()))
-        .collect();
+    let mut words: Vec<_> =
+        parts.filter(|word| word.len() > 3).map(|word| key("word", &word.to_lowercase())).collect();
     words.sort_unstable();
     words.dedup();
     words

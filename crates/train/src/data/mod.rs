@@ -94,7 +94,11 @@ pub fn key(field: &str, text: &str) -> u64 {
 }
 
 fn key_of(field: u64, text: &str) -> u64 {
-    if text.is_empty() { 0 } else { xxhash_rust::xxh3::xxh3_64_with_seed(text.as_bytes(), field).max(1) }
+    if text.is_empty() {
+        0
+    } else {
+        xxhash_rust::xxh3::xxh3_64_with_seed(text.as_bytes(), field).max(1)
+    }
 }
 
 /// The key of two categories together; missing where one of them is.

@@ -16,15 +16,46 @@ use super::{cross, key};
 use crate::{Progress, RowRef, Schema, Table, TrainError};
 
 const COLUMNS: [&str; 29] = [
-    "step", "list", "filters", "since last", "touched in session", "mean price",
-    "place", "price", "price to mean", "price rank", "price to touched", "hotel clicks", "hotel shown",
-    "hotel rate", "hotel touched", "hotel clicks 1d", "touches", "pictures", "clicked before",
-    "is last", "is last but one", "since touched", "places from last", "is below last", "was shown",
-    "rank clicks", "rank rate", "place rate", "user touches",
+    "step",
+    "list",
+    "filters",
+    "since last",
+    "touched in session",
+    "mean price",
+    "place",
+    "price",
+    "price to mean",
+    "price rank",
+    "price to touched",
+    "hotel clicks",
+    "hotel shown",
+    "hotel rate",
+    "hotel touched",
+    "hotel clicks 1d",
+    "touches",
+    "pictures",
+    "clicked before",
+    "is last",
+    "is last but one",
+    "since touched",
+    "places from last",
+    "is below last",
+    "was shown",
+    "rank clicks",
+    "rank rate",
+    "place rate",
+    "user touches",
 ];
 const USER_COLUMNS: usize = 6;
 const FIELDS: [&str; 8] = [
-    "platform", "device", "city", "last action", "hotel", "place", "city and hotel", "last places",
+    "platform",
+    "device",
+    "city",
+    "last action",
+    "hotel",
+    "place",
+    "city and hotel",
+    "last places",
 ];
 const USER_FIELDS: usize = 4;
 const DAY: f64 = 86_400_000.0;

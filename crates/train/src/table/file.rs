@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::{Cursor, Order, Rows, Schema, bytes};
-use crate::split::Share;
 use crate::TrainError;
+use crate::split::Share;
 
 pub(super) const MAGIC: [u8; 4] = *b"RKTB";
 pub(super) const END_MAGIC: [u8; 4] = *b"RKTE";
@@ -75,11 +75,14 @@ impl Table {
         let length = file.metadata().map_err(TrainError::file(path))?.len();
         let damaged = || TrainError::content(path, "not a whole table: make it again");
         let schema = read_schema(&mut file, path, length)?;
-        let end = read_at(&mut file, path, length.checked_sub(END as u64).ok_or_else(damaged)?, END)?;
+        let end =
+            read_at(&mut file, path, length.checked_sub(END as u64).ok_or_else(damaged)?, END)?;
         let index = u64::from_le_bytes(std::array::from_fn(|i| end[i]));
         let chunks = u32::from_le_bytes(std::array::from_fn(|i| end[8 + i])) as usize;
         let index_bytes = chunks * ENTRY;
-        if end[END - 4..] != END_MAGIC || index.checked_add((index_bytes + END) as u64) != Some(length) {
+        if end[END - 4..] != END_MAGIC
+            || index.checked_add((index_bytes + END) as u64) != Some(length)
+        {
             return Err(damaged());
         }
         let mut bytes = read_at(&mut file, path, index, index_bytes)?;

@@ -96,11 +96,7 @@ pub struct Rows {
 impl Rows {
     /// None yet, of this shape.
     pub fn new(schema: &Schema) -> Self {
-        Rows {
-            columns: schema.numeric.len(),
-            fields: schema.fields.len(),
-            ..Rows::default()
-        }
+        Rows { columns: schema.numeric.len(), fields: schema.fields.len(), ..Rows::default() }
     }
 
     /// How many.

@@ -92,7 +92,8 @@ impl TableWriter {
         buffer.extend_from_slice(&END_MAGIC);
         self.write()?;
         let TableWriter { path, part, file, .. } = self;
-        let file = file.into_inner().map_err(|error| TrainError::file(&part)(error.into_error()))?;
+        let file =
+            file.into_inner().map_err(|error| TrainError::file(&part)(error.into_error()))?;
         file.sync_all().map_err(TrainError::file(&part))?;
         fs::rename(&part, &path).map_err(TrainError::file(&path))?;
         Table::open(&path)
