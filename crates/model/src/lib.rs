@@ -18,6 +18,7 @@ mod frame;
 mod judge;
 mod linear;
 mod odds;
+pub mod off_policy;
 mod random;
 pub mod statistics;
 
