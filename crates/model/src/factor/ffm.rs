@@ -149,6 +149,19 @@ impl Ffm {
         }
     }
 
+    /// The step of [`Ffm::learn`] with the loops for every processor.
+    #[cfg(test)]
+    pub(super) fn plain_learn(&mut self, row: Row<'_>, label: bool) {
+        let gradient = sigmoid(self.plain_score(row)) - f32::from(u8::from(label));
+        self.begin(row);
+        match room(self.options.factors) {
+            4 => wide::plain(Learn::<4> { model: self, gradient }),
+            8 => wide::plain(Learn::<8> { model: self, gradient }),
+            _ => wide::plain(Learn::<16> { model: self, gradient }),
+        }
+        self.bias.learn(gradient, self.options.linear_alpha);
+    }
+
     /// The same with the loops for every processor.
     #[cfg(test)]
     pub(super) fn plain_score(&self, row: Row<'_>) -> f32 {

@@ -179,6 +179,19 @@ impl Fm {
         }
     }
 
+    /// The step of [`Fm::learn`] with the loops for every processor.
+    #[cfg(test)]
+    pub(super) fn plain_learn(&mut self, row: Row<'_>, label: bool) {
+        let gradient = sigmoid(self.plain_score(row)) - f32::from(u8::from(label));
+        self.begin(row);
+        match self.table.width() {
+            8 => wide::plain(Learn::<8> { model: self, gradient }),
+            16 => wide::plain(Learn::<16> { model: self, gradient }),
+            _ => wide::plain(Learn::<32> { model: self, gradient }),
+        }
+        self.bias.learn(gradient, self.options.linear_alpha);
+    }
+
     /// The same with the loops for every processor.
     #[cfg(test)]
     pub(super) fn plain_score(&self, row: Row<'_>) -> f32 {
