@@ -19,6 +19,7 @@ mod frame;
 mod judge;
 mod linear;
 mod odds;
+pub mod off_policy;
 mod random;
 pub mod statistics;
 

@@ -1,5 +1,7 @@
 //! A row, and what is there in it.
 
+#![expect(clippy::needless_range_loop, reason = "adapters of iterators stay out of the wide form")]
+
 use super::FactorOptions;
 use super::table::Table;
 
@@ -59,25 +61,40 @@ impl Places {
         assert_eq!(row.numeric.len(), self.columns, "one number a column");
     }
 
-    /// What is there in a row, keys first.
+    /// Fields and columns.
     #[inline(always)]
-    pub(super) fn entries<'a>(&self, row: Row<'a>) -> impl Iterator<Item = Entry> + use<'a> {
-        let Places { fields, mask, .. } = *self;
-        let keys = row.keys.iter().enumerate().filter(|(_, key)| **key != 0);
-        let keys = keys.map(move |(field, key)| Entry {
-            slot: (key & mask) as u32,
-            field: field as u32,
-            value: 1.0,
-        });
-        let numeric = row.numeric.iter().enumerate().filter(|(_, value)| !value.is_nan());
-        keys.chain(numeric.map(move |(column, value)| Entry {
-            slot: (mask as usize + 1 + column) as u32,
-            field: (fields + column) as u32,
-            value: value.clamp(-VALUE_MAX, VALUE_MAX),
-        }))
+    pub(super) fn total(&self) -> usize {
+        self.fields + self.columns
+    }
+
+    /// What is there in this field of a row; the columns follow the fields. Asked for by number instead
+    /// of by an iterator, whose adapters are not compiled into the wide form of a loop.
+    #[inline(always)]
+    pub(super) fn entry(&self, row: Row<'_>, field: usize) -> Option<Entry> {
+        if field < self.fields {
+            let key = row.keys[field];
+            if key == 0 {
+                return None;
+            }
+            return Some(Entry { slot: (key & self.mask) as u32, field: field as u32, value: 1.0 });
+        }
+        let column = field - self.fields;
+        let value = row.numeric[column];
+        if value.is_nan() {
+            return None;
+        }
+        let slot = (self.mask as usize + 1 + column) as u32;
+        Some(Entry { slot, field: field as u32, value: value.clamp(-VALUE_MAX, VALUE_MAX) })
+    }
+
+    /// All that is there.
+    pub(super) fn entries(&self, row: Row<'_>, entries: &mut Vec<Entry>) {
+        entries.clear();
+        entries.extend((0..self.total()).filter_map(|field| self.entry(row, field)));
     }
 
     /// Row `index` of row-major slices.
+    #[inline(always)]
     pub(super) fn row<'a>(&self, numeric: &'a [f32], keys: &'a [u64], index: usize) -> Row<'a> {
         Row {
             numeric: &numeric[index * self.columns..][..self.columns],
@@ -92,14 +109,34 @@ impl Places {
         assert_eq!(numeric.len(), rows * self.columns, "one number a column and row");
     }
 
+    /// Asks for the fields that `has` lacks.
+    #[inline(always)]
+    pub(super) fn prefetch_own(&self, table: &Table, row: Row<'_>, has: &[bool]) {
+        for field in 0..self.total() {
+            if !has[field]
+                && let Some(entry) = self.entry(row, field)
+            {
+                table.prefetch(entry.slot as usize);
+            }
+        }
+    }
+
     #[inline(always)]
     pub(super) fn prefetch(&self, table: &Table, row: Row<'_>) {
-        self.entries(row).for_each(|entry| table.prefetch(entry.slot as usize));
+        for field in 0..self.total() {
+            if let Some(entry) = self.entry(row, field) {
+                table.prefetch(entry.slot as usize);
+            }
+        }
     }
 
     #[inline(always)]
     pub(super) fn prefetch_whole(&self, table: &Table, row: Row<'_>) {
-        self.entries(row).for_each(|entry| table.prefetch_whole(entry.slot as usize));
+        for field in 0..self.total() {
+            if let Some(entry) = self.entry(row, field) {
+                table.prefetch_whole(entry.slot as usize);
+            }
+        }
     }
 }
 

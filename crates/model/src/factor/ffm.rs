@@ -6,8 +6,10 @@
 //! one pass over two slices of the same width. Shared fields of a request are turned around the same
 //! way, so that a candidate's key meets all of them in one product of two slices.
 
+#![expect(clippy::needless_range_loop, reason = "adapters of iterators stay out of the wide form")]
+
 use super::entry::{Entry, Places, Row, Scratch, adagrad};
-use super::fm::{AHEAD, Bias};
+use super::fm::{AHEAD, Bias, total};
 use super::options::FFM_FIELDS_MAX;
 use super::table::{Start, Table};
 use super::wide::{self, Work};
@@ -115,6 +117,7 @@ impl Ffm {
     /// # Panics
     /// Where the row is of another width.
     pub fn learn(&mut self, row: Row<'_>, label: bool, weight: f32) -> f32 {
+        self.places.check(row);
         self.places.prefetch_whole(&self.table, row);
         let logit = self.score(row);
         let gradient = (sigmoid(logit) - f32::from(u8::from(label))) * weight;
@@ -135,8 +138,7 @@ impl Ffm {
     fn begin(&mut self, row: Row<'_>) {
         let FactorOptions { factors, .. } = self.options;
         let (room, total) = (room(factors), self.options.total());
-        self.entries.clear();
-        self.entries.extend(self.places.entries(row));
+        self.places.entries(row, &mut self.entries);
         for entry in &self.entries {
             let own = entry.field as usize;
             let mut slot = self.table.slot(entry.slot as usize);
@@ -145,6 +147,19 @@ impl Ffm {
                 slot.begin(vectors, factors, Start::of(&self.options, entry.slot as usize));
             }
         }
+    }
+
+    /// The step of [`Ffm::learn`] with the loops for every processor.
+    #[cfg(test)]
+    pub(super) fn plain_learn(&mut self, row: Row<'_>, label: bool) {
+        let gradient = sigmoid(self.plain_score(row)) - f32::from(u8::from(label));
+        self.begin(row);
+        match room(self.options.factors) {
+            4 => wide::plain(Learn::<4> { model: self, gradient }),
+            8 => wide::plain(Learn::<8> { model: self, gradient }),
+            _ => wide::plain(Learn::<16> { model: self, gradient }),
+        }
+        self.bias.learn(gradient, self.options.linear_alpha);
     }
 
     /// The same with the loops for every processor.
@@ -173,15 +188,20 @@ struct Present<'a> {
 }
 
 impl<'a> Present<'a> {
+    /// What a row has, but for the fields in `but`.
     #[inline(always)]
-    fn of(table: &'a Table, entries: impl Iterator<Item = Entry>) -> Self {
+    fn of(table: &'a Table, places: &Places, row: Row<'_>, but: &[bool]) -> Self {
         const NONE: Seen<'static> = Seen { weights: &[], field: 0, value: 0.0 };
         let mut present = Present { seen: [NONE; FFM_FIELDS_MAX], count: 0 };
-        for entry in entries {
-            let weights = table.weights(entry.slot as usize);
-            let seen = Seen { weights, field: entry.field as usize, value: entry.value };
-            present.seen[present.count] = seen;
-            present.count += 1;
+        for field in 0..places.total() {
+            if !but.is_empty() && but[field] {
+                continue;
+            }
+            if let Some(entry) = places.entry(row, field) {
+                let weights = table.weights(entry.slot as usize);
+                present.seen[present.count] = Seen { weights, field, value: entry.value };
+                present.count += 1;
+            }
         }
         present
     }
@@ -194,21 +214,34 @@ impl<'a> Present<'a> {
     /// Linear weights, and all pairs among these.
     #[inline(always)]
     fn logit<const K: usize>(&self) -> f32 {
-        let mut lanes = [0.0; K];
+        // Two sums run beside each other: one would make each addition wait for the last.
+        let (mut lanes, mut odd) = ([0.0; K], [0.0; K]);
         let mut linear = 0.0;
         let seen = self.slice();
-        for (index, one) in seen.iter().enumerate() {
+        for index in 0..seen.len() {
+            let one = seen[index];
             linear += one.weights[one.field * K] * one.value;
-            for other in &seen[index + 1..] {
-                let value = one.value * other.value;
-                let ours = vector::<K>(one.weights, other.field);
-                let theirs = vector::<K>(other.weights, one.field);
-                for lane in 0..K {
-                    lanes[lane] += ours[lane] * theirs[lane] * value;
-                }
+            let mut next = index + 1;
+            while next + 1 < seen.len() {
+                add_pair(&mut lanes, one, seen[next]);
+                add_pair(&mut odd, one, seen[next + 1]);
+                next += 2;
+            }
+            if next < seen.len() {
+                add_pair(&mut lanes, one, seen[next]);
             }
         }
-        linear + lanes.iter().sum::<f32>()
+        linear + total(&lanes) + total(&odd)
+    }
+}
+
+#[inline(always)]
+fn add_pair<const K: usize>(lanes: &mut [f32; K], one: Seen<'_>, other: Seen<'_>) {
+    let value = one.value * other.value;
+    let ours = vector::<K>(one.weights, other.field);
+    let theirs = vector::<K>(other.weights, one.field);
+    for lane in 0..K {
+        lanes[lane] += ours[lane] * theirs[lane] * value;
     }
 }
 
@@ -230,7 +263,7 @@ impl<const K: usize> Work for Score<'_, K> {
     fn run(self) -> f32 {
         let Score { model: Ffm { places, table, bias, .. }, row } = self;
         places.prefetch(table, row);
-        bias.weight + Present::of(table, places.entries(row)).logit::<K>()
+        bias.weight + Present::of(table, places, row, &[]).logit::<K>()
     }
 }
 
@@ -252,38 +285,36 @@ impl<const K: usize> Work for Wide<'_, K> {
     fn run(self) {
         let Many { model, shared, numeric, keys, scratch, logits } = self.0;
         let Ffm { options, places, table, bias, .. } = model;
-        let (total, width) = (options.total(), table.width());
+        let (fields, width) = (options.total(), table.width());
         let Scratch { shared: turned, has, .. } = scratch;
         has.clear();
-        has.resize(total, false);
+        has.resize(fields, false);
         turned.clear();
-        turned.resize(total * width, 0.0);
+        turned.resize(fields * width, 0.0);
         places.prefetch(table, shared);
-        let present = Present::of(table, places.entries(shared));
+        let present = Present::of(table, places, shared, &[]);
         let base = bias.weight + present.logit::<K>();
-        turn::<K>(present.slice(), turned, width, total, has);
+        turn::<K>(present.slice(), turned, width, fields, has);
         let first = present.slice().iter().map(|seen| seen.field).min().unwrap_or(0);
         let end = present.slice().iter().map(|seen| seen.field + 1).max().unwrap_or(0);
         let span = first * K..end.max(first) * K;
-        let own = |index| {
-            let row = places.row(numeric, keys, index);
-            places.entries(row).filter(|entry| !has[entry.field as usize])
-        };
-        let count = logits.len();
-        for ahead in 0..count.min(AHEAD) {
-            own(ahead).for_each(|entry| table.prefetch(entry.slot as usize));
+        let has = &has[..];
+        for ahead in 0..logits.len().min(AHEAD) {
+            places.prefetch_own(table, places.row(numeric, keys, ahead), has);
         }
-        for (index, logit) in logits.iter_mut().enumerate() {
-            if index + AHEAD < count {
-                own(index + AHEAD).for_each(|entry| table.prefetch(entry.slot as usize));
+        for index in 0..logits.len() {
+            if index + AHEAD < logits.len() {
+                places.prefetch_own(table, places.row(numeric, keys, index + AHEAD), has);
             }
-            let present = Present::of(table, own(index));
+            let present = Present::of(table, places, places.row(numeric, keys, index), has);
             let mut sum = base + present.logit::<K>();
-            for seen in present.slice() {
-                let others = &turned[seen.field * width..][..width];
-                sum += seen.value * dot(&seen.weights[span.clone()], &others[span.clone()]);
+            let seen = present.slice();
+            for place in 0..seen.len() {
+                let Seen { weights, field, value } = seen[place];
+                let others = &turned[field * width..][..width];
+                sum += value * dot(&weights[span.clone()], &others[span.clone()]);
             }
-            *logit = sum;
+            logits[index] = sum;
         }
     }
 }
@@ -294,18 +325,27 @@ fn turn<const K: usize>(
     present: &[Seen<'_>],
     turned: &mut [f32],
     width: usize,
-    total: usize,
+    fields: usize,
     has: &mut [bool],
 ) {
-    for seen in present {
+    for index in 0..present.len() {
+        let seen = present[index];
         has[seen.field] = true;
-        for field in (0..total).filter(|&field| field != seen.field) {
-            let ours = vector::<K>(seen.weights, field);
-            let place = field * width + seen.field * K;
-            for (turned, weight) in turned[place..place + K].iter_mut().zip(ours) {
-                *turned = weight * seen.value;
+        for field in 0..fields {
+            if field != seen.field {
+                let ours = vector::<K>(seen.weights, field);
+                put(&mut turned[field * width + seen.field * K..], ours, seen.value);
             }
         }
+    }
+}
+
+/// A vector times a value.
+#[inline(always)]
+fn put<const K: usize>(place: &mut [f32], vector: &[f32; K], value: f32) {
+    let place: &mut [f32; K] = place.first_chunk_mut().expect("room for a vector");
+    for lane in 0..K {
+        place[lane] = vector[lane] * value;
     }
 }
 
@@ -315,13 +355,16 @@ fn dot(left: &[f32], right: &[f32]) -> f32 {
     let (lefts, left_rest) = left.as_chunks::<SUMS>();
     let (rights, right_rest) = right.as_chunks::<SUMS>();
     let mut sums = [0.0f32; SUMS];
-    for (lefts, rights) in lefts.iter().zip(rights) {
+    for chunk in 0..lefts.len().min(rights.len()) {
         for lane in 0..SUMS {
-            sums[lane] += lefts[lane] * rights[lane];
+            sums[lane] += lefts[chunk][lane] * rights[chunk][lane];
         }
     }
-    let rest: f32 = left_rest.iter().zip(right_rest).map(|(left, right)| left * right).sum();
-    sums.iter().sum::<f32>() + rest
+    let mut rest = 0.0;
+    for lane in 0..left_rest.len().min(right_rest.len()) {
+        rest += left_rest[lane] * right_rest[lane];
+    }
+    total(&sums) + rest
 }
 
 struct Learn<'a, const K: usize> {
@@ -338,10 +381,11 @@ impl<const K: usize> Work for Learn<'_, K> {
         let width = table.width();
         others.clear();
         others.resize(entries.len() * width, 0.0);
-        for (entry, others) in entries.iter().zip(others.chunks_exact_mut(width)) {
-            gather::<K>(table, entries, *entry, others);
+        for index in 0..entries.len() {
+            gather::<K>(table, entries, entries[index], &mut others[index * width..][..width]);
         }
-        for (entry, others) in entries.iter().zip(others.chunks_exact(width)) {
+        for index in 0..entries.len() {
+            let (entry, others) = (entries[index], &others[index * width..][..width]);
             let scale = gradient * entry.value;
             let slot = table.slot(entry.slot as usize);
             let place = entry.field as usize * K;
@@ -356,11 +400,11 @@ impl<const K: usize> Work for Learn<'_, K> {
 /// What this entry's slot is multiplied with: the vectors that the other entries keep for its field.
 #[inline(always)]
 fn gather<const K: usize>(table: &Table, entries: &[Entry], entry: Entry, others: &mut [f32]) {
-    for other in entries.iter().filter(|other| other.field != entry.field) {
-        let theirs = vector::<K>(table.weights(other.slot as usize), entry.field as usize);
-        let place = other.field as usize * K;
-        for (other_weight, weight) in others[place..place + K].iter_mut().zip(theirs) {
-            *other_weight = weight * other.value;
+    for index in 0..entries.len() {
+        let other = entries[index];
+        if other.field != entry.field {
+            let theirs = vector::<K>(table.weights(other.slot as usize), entry.field as usize);
+            put(&mut others[other.field as usize * K..], theirs, other.value);
         }
     }
 }
@@ -376,9 +420,10 @@ fn step(
 ) {
     let weights = weights.as_chunks_mut::<SUMS>().0;
     let accumulators = accumulators.as_chunks_mut::<SUMS>().0;
-    for ((weights, accumulators), others) in
-        weights.iter_mut().zip(accumulators).zip(others.as_chunks::<SUMS>().0)
-    {
+    let others = others.as_chunks::<SUMS>().0;
+    for chunk in 0..weights.len().min(accumulators.len()).min(others.len()) {
+        let (weights, accumulators) = (&mut weights[chunk], &mut accumulators[chunk]);
+        let others = others[chunk];
         for lane in 0..SUMS {
             let pull = if others[lane] == 0.0 { 0.0 } else { options.l2 * weights[lane] };
             let gradient = scale * others[lane] + pull;

@@ -3,6 +3,8 @@
 //! The pairs need no loop over pairs: with `s` the sum of all `x v`, lane by lane, they add
 //! `(s^2 - sum of (x v)^2) / 2`. Lane 0 of a slot is the linear weight; its sum is added as it is.
 
+#![expect(clippy::needless_range_loop, reason = "adapters of iterators stay out of the wide form")]
+
 use super::entry::{Entry, Places, Row, Scratch, adagrad};
 use super::table::{Start, Table};
 use super::wide::{self, Work};
@@ -51,20 +53,32 @@ impl<const W: usize> Sums<W> {
     #[inline(always)]
     fn add(&mut self, weights: &[f32], value: f32) {
         let weights: &[f32; W] = weights.first_chunk().expect("a slot has the width of its table");
-        for ((weight, sum), square) in weights.iter().zip(&mut self.sums).zip(&mut self.squares) {
-            let part = weight * value;
-            *sum += part;
-            *square += part * part;
+        for lane in 0..W {
+            let part = weights[lane] * value;
+            self.sums[lane] += part;
+            self.squares[lane] += part * part;
         }
     }
 
     #[inline(always)]
     fn logit(&self) -> f32 {
-        let mut pairs: [f32; W] =
-            std::array::from_fn(|lane| self.sums[lane] * self.sums[lane] - self.squares[lane]);
+        let mut pairs = [0.0; W];
+        for lane in 0..W {
+            pairs[lane] = self.sums[lane] * self.sums[lane] - self.squares[lane];
+        }
         pairs[0] = 0.0;
-        self.sums[0] + 0.5 * pairs.iter().sum::<f32>()
+        self.sums[0] + 0.5 * total(&pairs)
     }
+}
+
+/// The sum of all lanes.
+#[inline(always)]
+pub(super) fn total<const W: usize>(lanes: &[f32; W]) -> f32 {
+    let mut total = 0.0;
+    for lane in 0..W {
+        total += lanes[lane];
+    }
+    total
 }
 
 impl Fm {
@@ -136,6 +150,8 @@ impl Fm {
     /// # Panics
     /// Where the row is of another width.
     pub fn learn(&mut self, row: Row<'_>, label: bool, weight: f32) -> f32 {
+        self.places.check(row);
+        self.places.prefetch_whole(&self.table, row);
         let logit = self.score(row);
         let gradient = (sigmoid(logit) - f32::from(u8::from(label))) * weight;
         if !(logit.is_finite() && gradient.is_finite()) {
@@ -153,8 +169,7 @@ impl Fm {
 
     /// Keys that are new get their start.
     fn begin(&mut self, row: Row<'_>) {
-        self.entries.clear();
-        self.entries.extend(self.places.entries(row));
+        self.places.entries(row, &mut self.entries);
         for entry in &self.entries {
             let mut slot = self.table.slot(entry.slot as usize);
             if slot.accumulators[0] == 0.0 {
@@ -162,6 +177,19 @@ impl Fm {
                 slot.begin(std::iter::once(1), self.options.factors, start);
             }
         }
+    }
+
+    /// The step of [`Fm::learn`] with the loops for every processor.
+    #[cfg(test)]
+    pub(super) fn plain_learn(&mut self, row: Row<'_>, label: bool) {
+        let gradient = sigmoid(self.plain_score(row)) - f32::from(u8::from(label));
+        self.begin(row);
+        match self.table.width() {
+            8 => wide::plain(Learn::<8> { model: self, gradient }),
+            16 => wide::plain(Learn::<16> { model: self, gradient }),
+            _ => wide::plain(Learn::<32> { model: self, gradient }),
+        }
+        self.bias.learn(gradient, self.options.linear_alpha);
     }
 
     /// The same with the loops for every processor.
@@ -188,9 +216,11 @@ impl<const W: usize> Work for Score<'_, W> {
         let Score { model: Fm { places, table, bias, .. }, row } = self;
         places.prefetch(table, row);
         let mut sums = Sums::<W>::NONE;
-        places.entries(row).for_each(|entry| {
-            sums.add(table.weights(entry.slot as usize), entry.value);
-        });
+        for field in 0..places.total() {
+            if let Some(entry) = places.entry(row, field) {
+                sums.add(table.weights(entry.slot as usize), entry.value);
+            }
+        }
         bias.weight + sums.logit()
     }
 }
@@ -217,26 +247,30 @@ impl<const W: usize> Work for Wide<'_, W> {
         scratch.has.resize(options.total(), false);
         let mut base = Sums::<W>::NONE;
         places.prefetch(table, shared);
-        for entry in places.entries(shared) {
-            scratch.has[entry.field as usize] = true;
-            base.add(table.weights(entry.slot as usize), entry.value);
-        }
-        let has = &scratch.has;
-        let own = |index| {
-            let row = places.row(numeric, keys, index);
-            places.entries(row).filter(|entry| !has[entry.field as usize])
-        };
-        let count = logits.len();
-        for ahead in 0..count.min(AHEAD) {
-            own(ahead).for_each(|entry| table.prefetch(entry.slot as usize));
-        }
-        for (index, logit) in logits.iter_mut().enumerate() {
-            if index + AHEAD < count {
-                own(index + AHEAD).for_each(|entry| table.prefetch(entry.slot as usize));
+        for field in 0..places.total() {
+            if let Some(entry) = places.entry(shared, field) {
+                scratch.has[field] = true;
+                base.add(table.weights(entry.slot as usize), entry.value);
             }
+        }
+        let has = &scratch.has[..];
+        for ahead in 0..logits.len().min(AHEAD) {
+            places.prefetch_own(table, places.row(numeric, keys, ahead), has);
+        }
+        for index in 0..logits.len() {
+            if index + AHEAD < logits.len() {
+                places.prefetch_own(table, places.row(numeric, keys, index + AHEAD), has);
+            }
+            let row = places.row(numeric, keys, index);
             let mut sums = base;
-            own(index).for_each(|entry| sums.add(table.weights(entry.slot as usize), entry.value));
-            *logit = bias.weight + sums.logit();
+            for field in 0..places.total() {
+                if !has[field]
+                    && let Some(entry) = places.entry(row, field)
+                {
+                    sums.add(table.weights(entry.slot as usize), entry.value);
+                }
+            }
+            logits[index] = bias.weight + sums.logit();
         }
     }
 }
@@ -256,18 +290,24 @@ impl<const W: usize> Work for Learn<'_, W> {
     fn run(self) {
         let Learn { model: Fm { options, table, entries, .. }, gradient } = self;
         let mut all = Sums::<W>::NONE;
-        entries.iter().for_each(|entry| all.add(table.weights(entry.slot as usize), entry.value));
+        for index in 0..entries.len() {
+            let entry = entries[index];
+            all.add(table.weights(entry.slot as usize), entry.value);
+        }
         let mut alphas = [options.alpha; W];
         alphas[0] = options.linear_alpha;
-        for entry in entries.iter() {
+        for index in 0..entries.len() {
+            let entry = entries[index];
             let slot = table.slot(entry.slot as usize);
             let weights: &mut [f32; W] = slot.weights.first_chunk_mut().expect("the table's width");
             let accumulators: &mut [f32; W] =
                 slot.accumulators.first_chunk_mut().expect("the table's width");
             let scale = gradient * entry.value;
             // What each lane is multiplied with: the others' sum, and 1 for the linear weight.
-            let mut others: [f32; W] =
-                std::array::from_fn(|lane| all.sums[lane] - weights[lane] * entry.value);
+            let mut others = [0.0; W];
+            for lane in 0..W {
+                others[lane] = all.sums[lane] - weights[lane] * entry.value;
+            }
             others[0] = 1.0;
             for lane in 0..W {
                 let gradient = scale * others[lane] + options.l2 * weights[lane];

@@ -14,6 +14,7 @@ trait Machine: Clone {
     fn learn(&mut self, row: Row<'_>, label: bool, weight: f32) -> f32;
     fn score(&self, row: Row<'_>) -> f32;
     fn plain(&self, row: Row<'_>) -> f32;
+    fn learn_plainly(&mut self, row: Row<'_>, label: bool);
     fn many(&self, shared: Row<'_>, numeric: &[f32], keys: &[u64], logits: &mut [f32]);
     fn bytes(&self) -> Vec<u8>;
     fn of(bytes: &[u8]) -> Result<Self, StateError>;
@@ -50,6 +51,9 @@ macro_rules! machine {
             }
             fn plain(&self, row: Row<'_>) -> f32 {
                 self.plain_score(row)
+            }
+            fn learn_plainly(&mut self, row: Row<'_>, label: bool) {
+                self.plain_learn(row, label);
             }
             fn many(&self, shared: Row<'_>, numeric: &[f32], keys: &[u64], logits: &mut [f32]) {
                 self.score_many(shared, numeric, keys, &mut Scratch::default(), logits);
@@ -176,6 +180,26 @@ fn scores_are_the_definition<M: Machine>(factors_max: usize) -> usize {
 fn scores_are_the_sums_over_pairs() {
     assert_eq!(scores_are_the_definition::<Fm>(31), 3_100);
     assert_eq!(scores_are_the_definition::<Ffm>(16), 1_600);
+}
+
+fn both_forms_learn_alike<M: Machine>(factors: &[usize]) -> usize {
+    let rows = rows(300, true, &mut Random::new(12));
+    for &factors in factors {
+        let (mut wide, mut plain) = (M::make(options(factors)), M::make(options(factors)));
+        for index in 0..300 {
+            let (row, label) = (row(&rows, index), index % 3 == 0);
+            wide.learn(row, label, 1.0);
+            plain.learn_plainly(row, label);
+        }
+        assert!(wide.bytes() == plain.bytes(), "{factors}: both forms learn the same bits");
+    }
+    factors.len()
+}
+
+#[test]
+fn every_processor_learns_the_same() {
+    assert_eq!(both_forms_learn_alike::<Fm>(&[1, 4, 7, 8, 15, 16, 31]), 7);
+    assert_eq!(both_forms_learn_alike::<Ffm>(&[1, 3, 4, 5, 8, 9, 16]), 7);
 }
 
 fn shared_rows_score_alike<M: Machine>() -> usize {
