@@ -16,6 +16,7 @@
 //! frequent. A [`Trainer`] learns with sparse Adagrad for what belongs to keys and Adam for everything
 //! else, one thread, the same bytes for the same seed. [`Weights`] are what it has learned, as plain
 //! tensors by name; they have a compact byte form, come from PyTorch as well, and score plainly.
+//! [`Served`] scores the candidates of a request: what is the user's is computed once.
 
 mod bytes;
 mod checkpoint;
@@ -24,6 +25,7 @@ mod inputs;
 mod layout;
 mod pass;
 mod product;
+mod served;
 mod shape;
 mod sparse;
 mod survey;
@@ -33,6 +35,7 @@ mod trainer;
 mod weights;
 
 pub use inputs::{Column, Inputs};
+pub use served::{Precision, Scratch, Served};
 pub use shape::{Shape, ShapeError, Structure};
 pub use survey::{Survey, SurveyOptions};
 pub use trainer::{Batch, BatchError, Trainer, TrainerOptions};
