@@ -74,6 +74,7 @@ macro_rules! machine {
             let keys: &'static [u64] = rows(values, &mut random).leak();
             let learning = middle(ROWS / WINDOW, WINDOW, |window| {
                 for index in window * WINDOW..(window + 1) * WINDOW {
+                    model.prefetch_whole(row(keys, (index + 1) % ROWS));
                     model.learn(row(keys, index), index % 30 == 0, 1.0);
                 }
             });

@@ -143,6 +143,11 @@ impl Fm {
         self.places.prefetch(&self.table, row);
     }
 
+    /// Says that this row is learned soon.
+    pub fn prefetch_whole(&self, row: Row<'_>) {
+        self.places.prefetch_whole(&self.table, row);
+    }
+
     /// Predicts with the weights as they are, then learns; `weight` is how many rows it stands for.
     /// Returns the log odds from before, the same that [`Fm::score`] gives. A row whose log odds or
     /// weight are not finite teaches nothing.

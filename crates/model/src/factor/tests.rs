@@ -24,6 +24,8 @@ trait Machine: Clone {
     fn moved(&self, slot: usize, lane: usize, by: f32) -> Self;
     fn weights(&self, slot: usize) -> Vec<f32>;
     fn accumulators(&self, slot: usize) -> Vec<f32>;
+    /// Where the slot of this field's key has its linear weight.
+    fn linear_lane(&self, field: usize) -> usize;
 }
 
 /// What is there: slot, field, value.
@@ -38,7 +40,7 @@ fn present(options: &FactorOptions, row: Row<'_>) -> Vec<(usize, usize, f64)> {
 }
 
 macro_rules! machine {
-    ($machine:ty, $naive:expr) => {
+    ($machine:ty, $naive:expr, $lane:expr) => {
         impl Machine for $machine {
             fn make(options: FactorOptions) -> Self {
                 <$machine>::new(options).expect("sound options")
@@ -77,6 +79,9 @@ macro_rules! machine {
             fn weights(&self, slot: usize) -> Vec<f32> {
                 self.table.weights(slot).to_vec()
             }
+            fn linear_lane(&self, field: usize) -> usize {
+                field * $lane
+            }
             fn accumulators(&self, slot: usize) -> Vec<f32> {
                 self.table.accumulators(slot).to_vec()
             }
@@ -114,8 +119,9 @@ fn naive_ffm(model: &Ffm, row: Row<'_>) -> f64 {
     logit
 }
 
-machine!(Fm, naive_fm);
-machine!(Ffm, naive_ffm);
+// The step is tested with vectors of 4, which have room for 4.
+machine!(Fm, naive_fm, 0);
+machine!(Ffm, naive_ffm, 4);
 
 /// Rows with holes, row-major.
 fn rows(count: usize, holes: bool, random: &mut Random) -> (Vec<f32>, Vec<u64>) {
@@ -250,11 +256,12 @@ fn steps_follow_the_gradient<M: Machine>(options: FactorOptions) -> usize {
         let before = after.learn(row, label, 2.0);
         assert_eq!(before.to_bits(), model.score(row).to_bits());
         let error = 2.0 * (f64::from(sigmoid(before)) - f64::from(u8::from(label)));
-        let mut slots: Vec<_> = present(&options, row).iter().map(|entry| entry.0).collect();
+        let entries = present(&options, row);
+        let mut slots: Vec<_> = entries.iter().map(|entry| entry.0).collect();
         slots.sort_unstable();
         slots.dedup();
-        assert_eq!(slots.len(), present(&options, row).len(), "no two of a row share a slot here");
-        for slot in slots {
+        assert_eq!(slots.len(), entries.len(), "no two of a row share a slot here");
+        for (slot, field, _) in entries {
             if model.accumulators(slot)[0] == 0.0 {
                 continue;
             }
@@ -262,7 +269,9 @@ fn steps_follow_the_gradient<M: Machine>(options: FactorOptions) -> usize {
                 let at = |by| model.moved(slot, lane, by).naive(row);
                 let slope = error * (at(0.5) - at(-0.5));
                 let accumulator = f64::from(model.accumulators(slot)[lane]) + slope * slope;
-                let step = f64::from(options.alpha) * slope / accumulator.sqrt();
+                let is_linear = lane == model.linear_lane(field);
+                let alpha = if is_linear { options.linear_alpha } else { options.alpha };
+                let step = f64::from(alpha) * slope / accumulator.sqrt();
                 let moved = f64::from(model.weights(slot)[lane] - after.weights(slot)[lane]);
                 assert!((moved - step).abs() < 1e-4, "{slot} {lane}: {moved} {step}");
                 compared += 1;
