@@ -50,11 +50,9 @@ fn log(rows: usize, seed: u64) -> Log {
         log.labels.push(f32::from(u8::from(random.uniform() < f64::from(sigmoid(truth)))));
         log.truth.push(truth);
         log.numeric.extend([money, age]);
-        log.keys.extend(
-            (0..FIELDS as u64)
-                .zip(values)
-                .map(|(field, value)| (value << 8 | field + 1).wrapping_mul(0xd6e8_feb8_6659_fd93)),
-        );
+        log.keys.extend((0..FIELDS as u64).zip(values).map(|(field, value)| {
+            ((value << 8) | (field + 1)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+        }));
     }
     log
 }
@@ -112,9 +110,9 @@ impl Machine {
         let (logit, sums) = self.sums(inputs);
         let by = sigmoid(logit) - label;
         for &(index, x) in inputs {
-            for factor in 0..9 {
+            for (factor, sum) in sums.into_iter().enumerate() {
                 let weight = &mut self.weights[index][factor];
-                let inner = if factor == 0 { 1.0 } else { sums[factor] - *weight * x };
+                let inner = if factor == 0 { 1.0 } else { sum - *weight * x };
                 let gradient = by * x * inner + 1e-4 * *weight;
                 let squares = &mut self.squares[index][factor];
                 *squares += gradient * gradient;
@@ -155,7 +153,6 @@ fn shape() -> Shape {
         rank: 16,
         hidden: vec![64, 16],
         structure: Structure::Parallel,
-        ..Shape::default()
     }
 }
 
