@@ -7,7 +7,8 @@ use super::sparse::{Gradients, Rates, Table, order};
 use super::{Shape, TensorError, Weights};
 use crate::Random;
 
-/// How a [`Trainer`] learns.
+/// How a [`Trainer`] learns. The defaults were chosen for batches of 500 rows and several passes over
+/// tens of thousands: a large sum of squares at the start, so that rare keys are not learned by heart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainerOptions {
     /// Adam's rate.
@@ -32,14 +33,14 @@ pub struct TrainerOptions {
 impl Default for TrainerOptions {
     fn default() -> Self {
         TrainerOptions {
-            rate: 1e-3,
-            embedding_rate: 0.02,
-            wide_rate: 0.05,
-            squares: 0.1,
-            l2: 1e-3,
-            decay: 0.0,
+            rate: 5e-4,
+            embedding_rate: 1.0,
+            wide_rate: 0.5,
+            squares: 30.0,
+            l2: 0.01,
+            decay: 0.3,
             warm_up: 100,
-            spread: 0.01,
+            spread: 0.2,
         }
     }
 }
