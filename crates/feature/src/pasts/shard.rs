@@ -81,6 +81,8 @@ pub struct Shard {
     /// Changed since the last file.
     pub dirty: Vec<Key>,
     heap_bytes: usize,
+    /// The hour up to which it has let go of what is old.
+    expired: u32,
 }
 
 impl Shard {
@@ -165,8 +167,12 @@ impl Shard {
         self.heap_bytes = self.heap_bytes + slot.past.heap_bytes() - bytes;
     }
 
-    /// Lets go of what nobody would read any more.
+    /// Lets go of what nobody would read any more, at most once an hour: it looks at everything.
     pub fn expire(&mut self, plan: &Plan, clock: u32) {
+        if clock / 3_600 == self.expired {
+            return;
+        }
+        self.expired = clock / 3_600;
         self.retain(|key, slot| {
             slot.past.touched.saturating_add(plan.ttl_seconds(key.id)) >= clock
         });
