@@ -26,12 +26,6 @@ pub struct Ad {
     pub created: Option<Timestamp>,
 }
 
-/// Knows what ads are about. An event is counted under what this says when the event is counted.
-pub trait Catalog: Send + Sync {
-    /// The category of an ad; 0 where it has none.
-    fn category(&self, tenant: TenantId, ad: u64) -> u64;
-}
-
 /// Who, what and where: the values entities are made of. 0 is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
@@ -78,8 +72,9 @@ pub struct Key {
 }
 
 impl Happened {
-    /// What a counted record tells; `None` for kinds of which nothing is kept.
-    pub fn of(record: &Record<'_>, category: u64, keeps_user: bool) -> Option<Happened> {
+    /// What a counted record tells; `None` for kinds of which nothing is kept. What its ad is about
+    /// stands in the record: whoever counts the log again finds the same.
+    pub fn of(record: &Record<'_>, keeps_user: bool) -> Option<Happened> {
         let amount = match record.kind {
             Kind::Impression | Kind::View | Kind::Conversion | Kind::Hide | Kind::Share => 0,
             Kind::Click => u64::try_from(record.price).unwrap_or(0),
@@ -92,7 +87,7 @@ impl Happened {
             user: if keeps_user { record.user } else { Pseudonym::NONE },
             ad: record.ad_key,
             campaign: record.campaign_key,
-            category,
+            category: record.category_key,
             page: key(record.item_id),
             geo: key(record.region),
             device: key(record.device),

@@ -31,7 +31,7 @@ pub mod conformance;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
 pub use counters::{Counters, EVENTS_A_MINUTE_MAX, HALF_LIFE_FAST, HALF_LIFE_SLOW, Rate, Smoothed};
-pub use happened::{Ad, Catalog, DWELL_MS_MAX, Happened, Key, Parts};
+pub use happened::{Ad, DWELL_MS_MAX, Happened, Key, Parts};
 pub use hash::{Input, Number};
 pub use memory::Memory;
 pub use pasts::{Change, Pasts, PastsOptions, PastsSubscriber, Seen};

@@ -41,6 +41,8 @@ pub struct Ad {
     pub category_key: u64,
     /// Such as `300x250`.
     pub creative_size: Option<Box<str>>,
+    /// The same in pixels, wide and high; zeros where it does not tell.
+    pub pixels: (u16, u16),
     /// May it be shown?
     pub status: Status,
 }

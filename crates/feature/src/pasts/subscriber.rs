@@ -7,32 +7,27 @@ use reckon_event::{
 };
 
 use super::{Change, Pasts};
-use crate::happened::{Catalog, Happened};
+use crate::happened::Happened;
 
 /// Feeds a store with what counts, and takes back what rules take.
 ///
 /// Of a user who refuses, or was erased, nothing is kept; everything else counts all the same.
 pub struct PastsSubscriber {
     pasts: Arc<Pasts>,
-    catalog: Arc<dyn Catalog>,
     erasures: Arc<dyn Erasures>,
     changes: Vec<Change>,
 }
 
 impl PastsSubscriber {
-    /// Feeds `pasts`; `catalog` says what ads are about.
-    pub fn new(pasts: Arc<Pasts>, catalog: Arc<dyn Catalog>, erasures: Arc<dyn Erasures>) -> Self {
-        PastsSubscriber { pasts, catalog, erasures, changes: Vec::new() }
+    /// Feeds `pasts`, without what is told of whoever is erased.
+    pub fn new(pasts: Arc<Pasts>, erasures: Arc<dyn Erasures>) -> Self {
+        PastsSubscriber { pasts, erasures, changes: Vec::new() }
     }
 
     fn happened(&self, record: &Record<'_>) -> Option<Happened> {
         let keeps_user = Consent(record.consent).allows_features()
             && !self.erasures.is_erased(record.tenant, record.user);
-        let category = match record.ad_key {
-            0 => 0,
-            ad => self.catalog.category(record.tenant, ad),
-        };
-        Happened::of(record, category, keeps_user)
+        Happened::of(record, keeps_user)
     }
 }
 

@@ -323,7 +323,7 @@ fn every_row_has_the_label_that_somebody_watching_would_give_it() {
             assert_eq!(taken, rows.len() as u64);
             assert_eq!(clicked, rows.iter().filter(|row| row.3).count() as u64);
             assert_eq!(served, taken + not_shown + young + other_plan);
-            assert!(clicked > 50 && taken > 2 * clicked / 1, "{counts:?}");
+            assert!(clicked > 20 && taken > 2 * clicked, "{counts:?}");
             compared += rows.iter().map(|row| row.5.len() + row.6.len() + 3).sum::<usize>();
         }
     }
@@ -345,7 +345,7 @@ fn rows_that_may_still_be_clicked_are_left_out_or_weighed() {
     let (left, counts_left) = rows_of(&place, &leave);
     let (weighed, counts) = rows_of(&place, &weigh);
     assert_eq!(left, expected(&lines, &leave));
-    assert!(counts_left.young > 300, "{counts_left:?}");
+    assert!(counts_left.young > 200, "{counts_left:?}");
     assert!(counts.young < counts_left.young && counts.taken > counts_left.taken, "{counts:?}");
     let heavier = weighed.iter().filter(|row| row.3 && row.4 > 1.0).count();
     let lighter = weighed.iter().filter(|row| !row.3 && row.4 < 1.0).count();
