@@ -19,6 +19,7 @@ mod linear;
 mod odds;
 mod random;
 pub mod statistics;
+pub mod trees;
 
 pub use calibration::{Calibration, Calibrator, CalibratorOptions};
 pub use frame::StateError;
