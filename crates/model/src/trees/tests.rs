@@ -159,7 +159,7 @@ fn a_damaged_text_is_an_error_or_another_model_but_no_panic() {
 fn an_error_names_tree_and_field() {
     let check = |from: &str, to: &str, message: &str| {
         assert!(MODEL.contains(from), "{from}");
-        let error = Forest::parse(&MODEL.replacen(from, to, 1)).err().expect("refused").to_string();
+        let error = Forest::parse(&MODEL.replacen(from, to, 1)).expect_err("refused").to_string();
         assert!(error.contains(message), "{error}");
     };
     check("left_child=", "left_child=0 ", "tree 0: left_child");
