@@ -4,7 +4,7 @@
 #     setup.sh [node] [browser] [python]
 #
 # `node`: the console is built too. `browser`: it is tested in Chromium. `python`: other engines read
-# the lake; prints the Python that has them, kept in the user's cache.
+# the lake and score the trees; prints the Python that has them, kept in the user's cache.
 set -euo pipefail
 
 wanted=" $* "
@@ -32,13 +32,14 @@ if wants node; then
     }
 fi
 if wants python; then
-    command -v python3 >/dev/null || { echo "Python 3.9 or later with venv is missing: other engines read the lake in it" >&2; exit 1; }
-    engines="${XDG_CACHE_HOME:-$HOME/.cache}/reckon/engines-1"
+    command -v python3 >/dev/null || { echo "Python 3.11 or later with venv is missing: other engines run in it" >&2; exit 1; }
+    engines="${XDG_CACHE_HOME:-$HOME/.cache}/reckon/engines-2"
     # A venv is whole once the last line of this has run: half of one is made again.
     if [ ! -e "$engines/whole" ]; then
         rm -rf "$engines"
         python3 -m venv "$engines" >&2
-        "$engines/bin/pip" install --quiet --disable-pip-version-check duckdb==2.0.0 chdb==4.4.0 >&2
+        "$engines/bin/pip" install --quiet --disable-pip-version-check duckdb==2.0.0 chdb==4.4.0 \
+            lightgbm==4.7.0 numpy==2.4.6 >&2
         touch "$engines/whole"
     fi
     echo "$engines/bin/python"

@@ -22,6 +22,7 @@ mod odds;
 pub mod off_policy;
 mod random;
 pub mod statistics;
+pub mod trees;
 
 pub use calibration::{Calibration, Calibrator, CalibratorOptions};
 pub use frame::StateError;
