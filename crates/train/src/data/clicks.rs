@@ -94,7 +94,7 @@ fn avazu_hour(text: &str) -> Option<i64> {
 
 /// The moment of an RFC 3339 text, in milliseconds.
 pub(super) fn milliseconds(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(|at| at.0.div_euclid(1_000))
+    Timestamp::parse(text).ok().map(|at| at.0.div_euclid(1_000))
 }
 
 const ITEM_NUMBER: &str = "item_feature_0";

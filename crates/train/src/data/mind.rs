@@ -74,8 +74,10 @@ struct News {
 }
 
 /// All articles, and how much a word tells.
+#[derive(Default)]
 struct Library {
     by_id: HashMap<String, News>,
+    unknown: News,
     /// Articles a word is in.
     spread: HashMap<u64, f32>,
     /// Articles of a category or subcategory: what someone without a taste would read.
@@ -167,10 +169,12 @@ fn candidates<'a>(
             "1" => true,
             _ => return None,
         };
-        Some(Candidate { id, key: key("news", id), news: library.by_id.get(id)?, clicked })
+        // Excerpts of the log lack some articles: of those nothing is known but their clicks.
+        let news = library.by_id.get(id).unwrap_or(&library.unknown);
+        Some(Candidate { id, key: key("news", id), news, clicked })
     };
     let list: Option<Vec<_>> = lines.text(4).split(' ').map(candidate).collect();
-    list.ok_or_else(|| lines.error(4, "a list of N123-0, with every article in news.tsv"))
+    list.ok_or_else(|| lines.error(4, "a list of N123-0 and N456-1"))
 }
 
 impl Library {
@@ -186,8 +190,7 @@ impl Library {
             "abstract's names",
         ];
         let mut lines = Lines::open(path, Dialect::Tabs, &names)?;
-        let mut library =
-            Library { by_id: HashMap::new(), spread: HashMap::new(), shares: HashMap::new() };
+        let mut library = Library::default();
         while lines.advance()? {
             let mut names = entities(lines.text(6));
             names.extend(entities(lines.text(7)));

@@ -22,7 +22,7 @@ const COLUMNS: [&str; 29] = [
     "since last",
     "touched in session",
     "mean price",
-    "place",
+    "position",
     "price",
     "price to mean",
     "price rank",
@@ -63,20 +63,20 @@ const DAY: f64 = 86_400_000.0;
 const LIST_MAX: usize = 25;
 
 /// One line of the log.
-struct Event<'a> {
+struct Event {
     time: i64,
     user: u64,
     session: u64,
     line: usize,
     step: i64,
-    action: &'a str,
+    action: String,
     hotel: u64,
-    platform: &'a str,
-    city: &'a str,
-    device: &'a str,
-    filters: &'a str,
-    impressions: &'a str,
-    prices: &'a str,
+    platform: String,
+    city: String,
+    device: String,
+    filters: String,
+    impressions: String,
+    prices: String,
 }
 
 /// What happened in a session so far.
@@ -154,7 +154,7 @@ pub(super) fn import(
     output.finish()
 }
 
-fn events(columns: &Columns) -> Result<Vec<Event<'_>>, TrainError> {
+fn events(columns: &Columns) -> Result<Vec<Event>, TrainError> {
     let [user, session, action, reference] =
         ["user_id", "session_id", "action_type", "reference"].map(|name| columns.texts(name));
     let (user, session, action, reference) = (user?, session?, action?, reference?);
@@ -170,14 +170,14 @@ fn events(columns: &Columns) -> Result<Vec<Event<'_>>, TrainError> {
         session: key("session", &session[line]),
         line,
         step: step[line] as i64,
-        action: &action[line],
+        action: action[line].clone(),
         hotel: key("hotel", &reference[line]),
-        platform: &platform[line],
-        city: &city[line],
-        device: &device[line],
-        filters: &filters[line],
-        impressions: &impressions[line],
-        prices: &prices[line],
+        platform: platform[line].clone(),
+        city: city[line].clone(),
+        device: device[line].clone(),
+        filters: filters[line].clone(),
+        impressions: impressions[line].clone(),
+        prices: prices[line].clone(),
     };
     Ok((0..time.len()).map(event).collect())
 }
@@ -189,7 +189,7 @@ struct Offer {
 }
 
 /// The hotels of a clickout, by position; none of other events.
-fn list(event: &Event<'_>, columns: &Columns) -> Result<Vec<Offer>, TrainError> {
+fn list(event: &Event, columns: &Columns) -> Result<Vec<Offer>, TrainError> {
     if event.action != "clickout item" {
         return Ok(Vec::new());
     }
@@ -208,7 +208,7 @@ fn list(event: &Event<'_>, columns: &Columns) -> Result<Vec<Offer>, TrainError> 
 type Row = ([f32; COLUMNS.len()], [u64; FIELDS.len()]);
 
 impl Past {
-    fn rows(&self, event: &Event<'_>, list: &[Offer]) -> Vec<Row> {
+    fn rows(&self, event: &Event, list: &[Offer]) -> Vec<Row> {
         let none = Session::default();
         let session = self.sessions.get(&event.session).unwrap_or(&none);
         let prices: Vec<_> = list.iter().map(|offer| -offer.price).collect();
@@ -231,7 +231,7 @@ impl Past {
 
     fn row(
         &self,
-        event: &Event<'_>,
+        event: &Event,
         session: &Session,
         list: &[Offer],
         place: usize,
@@ -278,10 +278,10 @@ impl Past {
             self.users.seen(cross(event.user, hotel), event.time).shown,
         ];
         let from_last = from_last.map_or(String::new(), |places| format!("{places:.0}"));
-        let city = key("city", event.city);
+        let city = key("city", &event.city);
         let keys = [
-            key("platform", event.platform),
-            key("device", event.device),
+            key("platform", &event.platform),
+            key("device", &event.device),
             city,
             session.last_action,
             hotel,
@@ -292,7 +292,7 @@ impl Past {
         (numeric, keys)
     }
 
-    fn count(&mut self, event: &Event<'_>, list: &[Offer]) {
+    fn count(&mut self, event: &Event, list: &[Offer]) {
         for (place, offer) in list.iter().enumerate() {
             let clicked = offer.hotel == event.hotel;
             self.hotels.count(offer.hotel, clicked, event.time);
@@ -304,7 +304,7 @@ impl Past {
             *session.shown.entry(offer.hotel).or_default() += 1.0;
         }
         session.last_time = Some(event.time);
-        session.last_action = key("last action", event.action);
+        session.last_action = key("last action", &event.action);
         if event.action.starts_with("interaction") || event.action == "clickout item" {
             session.touch(event);
             self.touched.count(event.hotel, false, event.time);
@@ -318,7 +318,7 @@ impl Past {
 }
 
 impl Session {
-    fn touch(&mut self, event: &Event<'_>) {
+    fn touch(&mut self, event: &Event) {
         let touch = self.touched.entry(event.hotel).or_default();
         touch.touches += 1.0;
         touch.pictures += f32::from(u8::from(event.action.ends_with("image")));

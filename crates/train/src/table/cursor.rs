@@ -64,7 +64,7 @@ impl Cursor {
     pub fn next(&mut self, batch: &mut Rows, count: usize) -> Result<bool, TrainError> {
         batch.clear();
         while batch.len() < count && self.is_more()? {
-            let until = self.places.len().min(self.next + count - batch.len());
+            let until = self.places.len().min(self.next.saturating_add(count - batch.len()));
             for &place in &self.places[self.next..until] {
                 batch.push(self.chunk.row(place as usize));
             }

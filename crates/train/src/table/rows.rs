@@ -124,7 +124,7 @@ impl Rows {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> + Clone {
         (0..self.len()).map(|index| self.row(index))
     }
 

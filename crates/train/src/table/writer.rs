@@ -82,11 +82,11 @@ impl TableWriter {
             return Err(TrainError::content(&self.path, "no rows: a table has at least one"));
         }
         let index = self.offset;
-        let TableWriter { buffer, entries, .. } = &mut self;
+        let TableWriter { buffer, entries, is_sorted, .. } = &mut self;
         entries.iter().for_each(|entry| entry.encode(buffer));
         buffer.extend_from_slice(&index.to_le_bytes());
         buffer.extend_from_slice(&(entries.len() as u32).to_le_bytes());
-        buffer.push(u8::from(self.is_sorted));
+        buffer.push(u8::from(*is_sorted));
         let checksum = crc32c::crc32c(buffer);
         buffer.extend_from_slice(&checksum.to_le_bytes());
         buffer.extend_from_slice(&END_MAGIC);
