@@ -2,6 +2,7 @@
 
 use reckon_event::Micros;
 use reckon_model::bandit::{self, Arm};
+use reckon_model::{log_odds, sigmoid};
 
 pub use reckon_model::bandit::Exploration;
 
@@ -30,9 +31,11 @@ pub fn choose(
 ) -> Vec<Chosen> {
     assert_eq!(scores.candidates.len(), prices.len(), "one price a candidate");
     let arms: Vec<Arm> = scores.candidates.iter().zip(prices).map(arm).collect();
-    let calibration = &scores.online.calibration;
-    let choices =
-        bandit::choose(&arms, count, exploration, seed, |logit| calibration.probability(logit));
+    let probability = |logit| match &scores.champion {
+        Some(_) => sigmoid(logit),
+        None => scores.online.calibration.probability(logit),
+    };
+    let choices = bandit::choose(&arms, count, exploration, seed, probability);
     let best = best(scores, prices, count);
     choices
         .iter()
@@ -47,7 +50,9 @@ pub fn choose(
 
 fn arm((score, &price): (&crate::Score, &Micros)) -> Arm {
     // An ad that costs nothing is still shown before nothing: by its probability.
-    Arm { logit: score.logit, variance: score.variance, value: price.max(1) as f32 }
+    // What is believed is what answers; how unsure it is, only the online model can tell.
+    let logit = if score.stage > 0 { log_odds(score.probability) } else { score.logit };
+    Arm { logit, variance: score.variance, value: price.max(1) as f32 }
 }
 
 /// The candidates that are worth most by the means alone, the best first.

@@ -84,6 +84,14 @@ fn offered(candidate: &Candidate) -> reckon_feature::Candidate {
 }
 
 impl Computed {
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub const fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
     pub fn plan_version(&self) -> u64 {
         self.plan.version()
     }

@@ -9,11 +9,13 @@
 //! What the user, the page and the moment bring is the same for all candidates: it is hashed and
 //! summed once a request. Randomness is an argument; nothing here reads a clock.
 
+mod champion;
 mod choice;
 mod columns;
 mod row;
 mod score;
 
+pub use champion::{Champion, ChampionError};
 pub use choice::{Chosen, Exploration, best, choose};
 pub use row::{Candidate, Request, Value};
 pub use score::{Predictor, Score, Scores};

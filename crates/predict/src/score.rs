@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use reckon_event::{Columns, Feature, RECORD_BYTES_MAX, ServedCandidate, ServedRows, Timestamp};
 use reckon_feature::{Counters, Entity, EntityKind, FeatureStore, Pasts};
+use reckon_model::{log_odds, sigmoid};
 use reckon_rollout::{Models, Online};
 
+use crate::champion::{Champion, Said};
 use crate::columns::{Computed, Computer};
 use crate::row::{Candidate, Request, Shared};
 
@@ -25,17 +27,20 @@ pub struct Predictor {
     features: Arc<dyn FeatureStore>,
     models: Arc<Models>,
     columns: Option<Computer>,
+    champion: Option<Arc<Champion>>,
 }
 
 /// One candidate's score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// Log odds of a click at place 1, before calibration.
+    /// Log odds of a click at place 1 by the online model, before calibration.
     pub logit: f32,
     /// How unsure what this candidate brings is: the variance of its part of the log odds.
     pub variance: f32,
-    /// The calibrated probability of a click at place 1.
+    /// The calibrated probability of a click at place 1, by the champion where one answers.
     pub probability: f32,
+    /// The stage of the champion that gave it, from 1; 0 where the online model did.
+    pub stage: u8,
     features: Range<usize>,
 }
 
@@ -51,6 +56,8 @@ pub struct Scores {
     pub degraded: bool,
     /// The share of the inputs that were there and fresh.
     pub confidence: f32,
+    /// The bundle that gave the probabilities; `None` where the online model did.
+    pub champion: Option<Arc<Champion>>,
     /// When they were asked for.
     at: Timestamp,
     /// The columns of the plan, where one is followed.
@@ -62,7 +69,7 @@ pub struct Scores {
 impl Predictor {
     /// Scores with what these hold.
     pub fn new(features: Arc<dyn FeatureStore>, models: Arc<Models>) -> Self {
-        Predictor { features, models, columns: None }
+        Predictor { features, models, columns: None, champion: None }
     }
 
     /// Computes the columns of a plan from these pasts too.
@@ -70,6 +77,18 @@ impl Predictor {
     pub fn with_columns(mut self, pasts: Arc<Pasts>) -> Self {
         self.columns = Some(Computer::new(pasts));
         self
+    }
+
+    /// Has a bundle give the probabilities, from the columns; without columns it is never asked.
+    #[must_use]
+    pub fn with_champion(mut self, champion: Arc<Champion>) -> Self {
+        self.champion = Some(champion);
+        self
+    }
+
+    /// The bundle that answers.
+    pub fn champion(&self) -> Option<&Arc<Champion>> {
+        self.champion.as_ref()
     }
 
     /// The pasts that columns are computed from.
@@ -105,14 +124,23 @@ impl Predictor {
                 logit,
                 variance: own.variance,
                 probability: online.calibration.probability(logit),
+                stage: 0,
                 features: start..features.len(),
             });
         }
         let columns = self.columns.as_ref().map(|computer| computer.columns(request, candidates));
+        // Where the champion cannot answer the online model does, which always can.
+        let said = columns.as_ref().and_then(|columns| self.ask_champion(columns));
+        for (score, said) in scored.iter_mut().zip(said.iter().flatten()) {
+            (score.probability, score.stage) = (said.probability, said.stage);
+        }
+        let champion = self.champion.clone().filter(|_| said.is_some());
+        let degraded = degraded || (self.champion.is_some() && champion.is_none());
         Scores {
             online,
             at: request.now,
             columns,
+            champion,
             cut: read.cut,
             candidates: scored,
             degraded,
@@ -124,6 +152,12 @@ impl Predictor {
             shared: shared.features,
             features,
         }
+    }
+}
+
+impl Predictor {
+    fn ask_champion(&self, columns: &Computed) -> Option<Vec<Said>> {
+        self.champion.as_ref()?.score(columns.plan(), columns.rows()).ok()
     }
 }
 
@@ -164,8 +198,16 @@ impl Scores {
         let weight = |place| {
             Feature::place(place).map_or(0.0, |input| self.online.weights.partial(&[input]).logit)
         };
-        let logit = self.candidates[index].logit + weight(place) - weight(1);
-        self.online.calibration.probability(logit)
+        let (score, shift) = (&self.candidates[index], weight(place) - weight(1));
+        if score.stage > 0 {
+            return sigmoid(log_odds(score.probability) + shift);
+        }
+        self.online.calibration.probability(score.logit + shift)
+    }
+
+    /// The number of the bundle that answered; 0 where the online model did.
+    pub fn model_version(&self) -> u32 {
+        self.champion.as_ref().map_or(0, |champion| champion.version())
     }
 
     /// The rows of some candidates, as they are logged: in as many parts as fit into records. Each
@@ -194,7 +236,7 @@ impl Scores {
     fn part(&self, request: u64) -> ServedRows {
         ServedRows {
             request,
-            model_version: 0,
+            model_version: self.model_version(),
             delta_version: self.online.version,
             at: self.at,
             plan: self.columns.as_ref().map_or(0, Computed::plan_version),

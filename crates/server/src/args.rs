@@ -47,6 +47,12 @@ pub enum Command {
     Erase(Erase),
     /// Ask the lake in SQL: tables `events`, `records`, `revisions`.
     Sql(Sql),
+    /// How good a bundle's probabilities are on rows whose outcome is known, as JSON.
+    Evaluate(OnData),
+    /// What a bundle says of rows: one probability a line, in the order of the rows.
+    Predict(OnData),
+    /// Look at bundles, and make them of models that others have trained.
+    Models(Models),
     /// Load a running server and print rates and latencies.
     Bench(Bench),
 }
@@ -183,6 +189,58 @@ pub struct Erase {
     /// Write the whole proof as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `reckon evaluate` and `reckon predict`
+#[derive(Debug, Args)]
+pub struct OnData {
+    /// The bundle.
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// The rows, as FORMAT:FILE; formats are criteo, avazu, open-bandit, mind, trivago, tiangong, csv and
+    /// parquet.
+    #[arg(long, value_name = "FORMAT:FILE", value_parser = parse_data)]
+    pub data: Data,
+    /// The column that says what was clicked, of csv and parquet.
+    #[arg(long, value_name = "COLUMN", default_value = "label")]
+    pub label: String,
+}
+
+/// `reckon models`
+#[derive(Debug, Args)]
+pub struct Models {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: ModelsWhat,
+}
+
+/// `reckon models ...`
+#[derive(Debug, Subcommand)]
+pub enum ModelsWhat {
+    /// Check a bundle, and tell what it says of itself.
+    Show {
+        /// The bundle.
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+    },
+}
+
+/// Rows in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// The format's name.
+    pub format: String,
+    /// The file.
+    pub file: PathBuf,
+}
+
+fn parse_data(text: &str) -> Result<Data, String> {
+    match text.split_once(':') {
+        Some((format, file)) if !file.is_empty() => {
+            Ok(Data { format: format.to_owned(), file: file.into() })
+        }
+        _ => Err("must be a format, a colon and a file, such as csv:rows.csv".to_owned()),
+    }
 }
 
 /// `reckon sql`

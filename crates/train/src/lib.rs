@@ -10,12 +10,14 @@
 
 pub mod data;
 mod error;
+mod evaluate;
 pub mod lake;
 mod progress;
 pub mod split;
 pub mod table;
 
 pub use error::TrainError;
+pub use evaluate::{Evaluation, Slice, evaluate, for_each_answer};
 pub use progress::{Progress, Silent};
 pub use split::{Parts, Sampling, Share};
 pub use table::{Order, RowRef, Rows, Schema, Table, TableWriter};

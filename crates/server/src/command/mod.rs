@@ -5,6 +5,8 @@ pub mod books;
 pub mod client;
 pub mod demo;
 pub mod erase;
+pub mod evaluate;
+pub mod models;
 pub mod rebuild;
 pub mod relocate;
 pub mod replay;
@@ -36,6 +38,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Explain(asked) => books::explain(&asked),
         Command::Erase(asked) => erase::run(&asked),
         Command::Sql(asked) => books::sql(&asked),
+        Command::Evaluate(asked) => evaluate::evaluate(&asked),
+        Command::Predict(asked) => evaluate::predict(&asked),
+        Command::Models(asked) => models::run(&asked),
         Command::Replay(replay) => replay::run(&replay, std::env::var("RECKON_API_KEY").ok()),
         Command::Bench(bench) => match bench.what {
             BenchWhat::Click(load) => bench::click(&load, std::env::var("RECKON_API_KEY").ok()),

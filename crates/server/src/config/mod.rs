@@ -135,6 +135,7 @@ pub struct Feature {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
+    pub bundle: String,
     pub bits: u8,
     pub attribution_s: i64,
     pub pending_bytes_max: usize,

@@ -276,7 +276,7 @@ fn mint(
             user: scored.user,
             issued_at: visitor.received,
             expires_at: expiry(edge, visitor.received),
-            model_version: 0,
+            model_version: scored.scores.model_version(),
             delta_version: scored.scores.online.version,
             prediction_id: prediction_id(request, index),
             arm: 0,

@@ -1,11 +1,14 @@
 //! The online features that a configuration names.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use reckon_bundle::Bundle;
 use reckon_disk::Disk;
 use reckon_feature::{FeatureStore, Memory, Pasts, PastsOptions, Plan};
+use reckon_predict::Champion;
 
 use crate::config::{Config, FeatureEngine};
 use crate::data_dir::DataDir;
@@ -50,6 +53,20 @@ pub fn open_pasts(
         );
     }
     Ok(Some(Arc::new(pasts)))
+}
+
+/// The bundle that a configuration has answer, for rows of a plan.
+pub fn open_champion(config: &Config, pasts: Option<&Pasts>) -> Result<Option<Arc<Champion>>> {
+    let path = config.model.bundle.as_str();
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let pasts =
+        pasts.context("model.bundle: a bundle scores columns: set feature.columns = true")?;
+    let bundle = Bundle::open(Path::new(path)).with_context(|| format!("model.bundle: {path}"))?;
+    let champion =
+        Champion::new(bundle, pasts.plan()).with_context(|| format!("model.bundle: {path}"))?;
+    Ok(Some(Arc::new(champion)))
 }
 
 /// The plan of features that a configuration names.

@@ -131,6 +131,9 @@ pub async fn start(
         books.load_catalog().await.context("books: cannot load the catalog")?,
     )?;
     let mut predictor = Predictor::new(Arc::clone(&features), models);
+    if let Some(champion) = features::open_champion(&config, pasts.as_deref())? {
+        predictor = predictor.with_champion(champion);
+    }
     if let Some(pasts) = pasts {
         predictor = predictor.with_columns(pasts);
     }

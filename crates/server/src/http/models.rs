@@ -8,6 +8,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use reckon_books::Scopes;
 use reckon_event::Timestamp;
+use reckon_predict::Champion;
 use reckon_rollout::{Bucket, Online};
 use serde::Serialize;
 
@@ -88,7 +89,10 @@ async fn active(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<
     let models = app.edge.scorer.predictor.models();
     let (online, report) = (models.online(), models.report());
     Ok(Json(Answer {
-        active: described(&online, app.edge.clock.now()),
+        active: match app.edge.scorer.predictor.champion() {
+            Some(champion) => described_bundle(champion, app.edge.clock.now()),
+            None => described(&online, app.edge.clock.now()),
+        },
         challenger: None,
         traffic: Traffic { active: 1.0 },
         metrics: metrics(&report.total),
@@ -110,6 +114,21 @@ fn described(online: &Online, now: Timestamp) -> Active {
         age_s: is_trained.then(|| now.since(online.at).max(0) as f64 / 1e6),
         trained_rows: online.rows,
         trained_clicks: online.clicks,
+    }
+}
+
+fn described_bundle(champion: &Champion, now: Timestamp) -> Active {
+    let manifest = &champion.bundle().manifest;
+    let created = Timestamp(manifest.created_ms.saturating_mul(1_000));
+    let is_told = created > Timestamp::MIN;
+    let training = manifest.training;
+    Active {
+        model_version: champion.name(),
+        kind: "bundle",
+        published_at: is_told.then(|| created.to_string()),
+        age_s: is_told.then(|| now.since(created).max(0) as f64 / 1e6),
+        trained_rows: training.map_or(0, |training| training.rows),
+        trained_clicks: training.map_or(0, |training| training.clicks),
     }
 }
 

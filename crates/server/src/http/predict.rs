@@ -173,7 +173,8 @@ fn predictions(offers: &[Offer], scored: &Scored, visitor: &edge::Visitor<'_>) -
             ad_id: ad.ad_id.clone(),
             p_click: score.probability,
             calibrated: true,
-            stage: 1,
+            // The online model is a stage of its own, the only one.
+            stage: score.stage.max(1),
             bid_micros: (campaign.price_at(visitor.received) as f64 * f64::from(score.probability))
                 .round() as Micros,
             propensity: None,

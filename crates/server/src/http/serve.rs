@@ -129,7 +129,9 @@ pub fn new_request_id() -> String {
 
 /// The name of the model that scored.
 pub fn model_version(scored: &edge::Scored) -> String {
-    super::models::version_name(scored.scores.online.version)
+    let scores = &scored.scores;
+    let of_online = || super::models::version_name(scores.online.version);
+    scores.champion.as_ref().map_or_else(of_online, |champion| champion.name())
 }
 
 fn check(asked: &Asked) -> Result<(), Problem> {
