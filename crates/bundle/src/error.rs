@@ -109,6 +109,12 @@ pub enum ImportError {
     /// The ONNX file says or needs what is not taken.
     #[error("the ONNX model is refused: {0}")]
     Onnx(String),
+    /// The trees are not taken.
+    #[error("the trees are refused: {0}")]
+    Trees(String),
+    /// The weights are not taken.
+    #[error("the weights are refused: {0}")]
+    Weights(String),
     /// What came out is no sound bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -117,5 +123,13 @@ pub enum ImportError {
 impl ImportError {
     pub(crate) fn onnx(reason: impl Into<String>) -> Self {
         ImportError::Onnx(reason.into())
+    }
+
+    pub(crate) fn trees(reason: impl Into<String>) -> Self {
+        ImportError::Trees(reason.into())
+    }
+
+    pub(crate) fn weights(reason: impl Into<String>) -> Self {
+        ImportError::Weights(reason.into())
     }
 }

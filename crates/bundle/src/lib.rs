@@ -5,13 +5,16 @@
 //! whatever it holds: log odds of each candidate ([`Bundle::score`]), and from them the probability
 //! ([`Bundle::probability`]: sampling correction, then calibration, each once).
 //!
-//! Here as well: taking in networks in ONNX ([`Net`]). The format is drawn in `docs/bundle-format.md`.
+//! Here as well: taking in models of others ([`import`]): LightGBM's text, trees and networks in ONNX
+//! ([`Net`]), weights in safetensors. The format is drawn in `docs/bundle-format.md`.
 
 mod bundle;
 mod container;
 mod error;
 mod foreign;
+mod forest;
 mod golden;
+pub mod import;
 pub mod manifest;
 mod model;
 mod onnx;
@@ -20,6 +23,7 @@ pub use bundle::{Bundle, Contents, Scored};
 pub use container::{BYTES_MAX, BundleId, Container, Section, write as write_container};
 pub use error::{BundleError, ImportError};
 pub use foreign::Foreign;
+pub use forest::ForestModel;
 pub use golden::{Expected, Golden, ROWS_MAX};
 pub use manifest::{Kind, Manifest};
 pub use model::{LinearInputs, Model, Rows, Scratch};

@@ -6,6 +6,7 @@ use reckon_model::factor::{self, FactorOptions, Ffm, Fm, Row};
 use reckon_model::{Linear, Weights};
 
 use crate::BundleError;
+use crate::forest::{self, ForestModel};
 use crate::manifest::{Kind, Manifest};
 use crate::onnx::Net;
 
@@ -20,6 +21,8 @@ const TABLE_BYTES_MAX: u128 = 4 << 30;
 
 /// What a bundle holds, ready to score.
 pub enum Model {
+    /// Boosted trees.
+    Trees(Box<ForestModel>),
     /// A deep and cross network.
     Dcn(Box<Served>),
     /// Logistic regression.
@@ -54,6 +57,7 @@ pub struct Scratch {
     shared: (Vec<f32>, Vec<u64>),
     dcn: dcn::Scratch,
     factor: factor::Scratch,
+    forest: forest::Scratch,
     pub(crate) numeric: Vec<f32>,
     pub(crate) keys: Vec<u64>,
     pub(crate) features: Vec<Feature>,
@@ -125,7 +129,9 @@ impl Model {
             Kind::Onnx => Net::of_manifest(bytes, manifest)
                 .map(Model::Onnx)
                 .map_err(|error| BundleError::section(section, error)),
-            Kind::Trees => Err(BundleError::section(section, "this build knows no such model")),
+            Kind::Trees => ForestModel::of_manifest(bytes, manifest)
+                .map(|model| Model::Trees(Box::new(model)))
+                .map_err(|error| BundleError::section(section, error)),
         }
     }
 
@@ -153,6 +159,10 @@ impl Model {
                 let (shared, numeric, keys, scratch) = scratch.share(rows);
                 model.score_many(shared, numeric, keys, scratch, out);
             }
+            Model::Trees(model) => {
+                whole(rows.user_numeric, rows.numeric, rows.count, &mut scratch.numeric);
+                model.score(&scratch.numeric, &mut scratch.forest, out);
+            }
             Model::Onnx(net) => {
                 whole(rows.user_numeric, rows.numeric, rows.count, &mut scratch.numeric);
                 return net.score(&scratch.numeric, out);
@@ -166,7 +176,7 @@ impl Model {
     /// on another processor.
     pub fn tolerance(&self) -> f32 {
         match self {
-            Model::Linear(_) => 1e-5,
+            Model::Trees(_) | Model::Linear(_) => 1e-5,
             Model::Dcn(_) | Model::Fm(_) | Model::Ffm(_) | Model::Onnx(_) => 1e-4,
         }
     }

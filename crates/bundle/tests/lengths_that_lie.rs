@@ -31,10 +31,10 @@ fn sealed(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     change(&mut bytes);
     let directory = u32::from_le_bytes(bytes[24..28].try_into().expect("four")) as usize;
-    if let Some(checksum) = bytes.get(32..32 + directory).map(crc32c::crc32c) {
-        if let Some(place) = bytes.get_mut(32 + directory..36 + directory) {
-            place.copy_from_slice(&checksum.to_le_bytes());
-        }
+    if let Some(checksum) = bytes.get(32..32 + directory).map(crc32c::crc32c)
+        && let Some(place) = bytes.get_mut(32 + directory..36 + directory)
+    {
+        place.copy_from_slice(&checksum.to_le_bytes());
     }
     let header = crc32c::crc32c(&bytes[..28]);
     bytes[28..32].copy_from_slice(&header.to_le_bytes());

@@ -11,11 +11,13 @@
 
 mod graph;
 mod net;
+mod trees;
 mod wire;
 
 pub use net::Net;
 
 use crate::ImportError;
+use reckon_model::trees::Forest;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Framework;
 
@@ -29,4 +31,23 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ModelProto, ImportError> {
     tract_onnx::onnx()
         .proto_model_for_read(&mut bytes)
         .map_err(|error| ImportError::onnx(format!("it is no protobuf of a model: {error}")))
+}
+
+/// The trees of a file; nothing where it is no tree ensemble.
+pub(crate) fn forest(bytes: &[u8]) -> Result<Option<Forest>, ImportError> {
+    trees::forest(&decode(bytes)?)
+}
+
+/// How many columns a file's input has, where it says that.
+pub(crate) fn columns(bytes: &[u8]) -> Result<Option<usize>, ImportError> {
+    let model = decode(bytes)?;
+    let graph = model.graph.as_ref().ok_or_else(|| graph::refused("it has no graph"))?;
+    Ok(graph::input(graph)?.columns)
+}
+
+/// Whether a file is a tree ensemble.
+pub(crate) fn has_trees(bytes: &[u8]) -> Result<bool, ImportError> {
+    let model = decode(bytes)?;
+    let mut nodes = model.graph.iter().flat_map(|graph| &graph.node);
+    Ok(nodes.any(trees::is_ensemble))
 }
