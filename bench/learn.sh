@@ -11,6 +11,11 @@
 # what it takes to start is measured on a cache of one row and taken off. In turns; the median of each.
 # Beside it what reckon takes in its middle stretch of 256 rows: learning while nothing else has the core.
 #
+# Last come factorisation machines and the linear score on rows of random keys, where each comes from memory
+# (crates/model/examples/learn_speed.rs; goals: 1 us to score a row of 20 fields, 150 ns for one of 12 features).
+# They have no peer in this run: fwumious is in no package registry; its own figure is 27 us for an example of
+# 12 features learned.
+#
 #   ROUNDS=3 ROWS=2000000 RECKON_DATA=... bash bench/learn.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -104,3 +109,5 @@ their=$(awk -v all="$(median "${theirs[@]}")" -v start="$(median "${starts[@]}")
 printf 'learning: reckon %.1f ns a feature (%.1f in its middle stretch; goal: 25), Vowpal Wabbit %.1f (less %.2f s to start); %s times as fast\n' \
     "$our" "$(median "${stretches[@]}")" "$their" \
     "$(awk -v start="$(median "${starts[@]}")" 'BEGIN { print start / 1e9 }')" "$(ratio "$their" "$our")"
+
+cargo run --release --quiet -p reckon-model --example learn_speed

@@ -1,1 +1,26 @@
 //! One model as one immutable, checksummed artifact, with the rows that prove it.
+//!
+//! [`Contents`] are written once and never changed; [`Bundle`] reads them, refuses what is damaged,
+//! foreign or scored differently than where it was made, and then answers. It is the one type that scores
+//! whatever it holds: log odds of each candidate ([`Bundle::score`]), and from them the probability
+//! ([`Bundle::probability`]: sampling correction, then calibration, each once).
+//!
+//! Here as well: taking in networks in ONNX ([`Net`]). The format is drawn in `docs/bundle-format.md`.
+
+mod bundle;
+mod container;
+mod error;
+mod foreign;
+mod golden;
+pub mod manifest;
+mod model;
+mod onnx;
+
+pub use bundle::{Bundle, Contents, Scored};
+pub use container::{BYTES_MAX, BundleId, Container, Section, write as write_container};
+pub use error::{BundleError, ImportError};
+pub use foreign::Foreign;
+pub use golden::{Expected, Golden, ROWS_MAX};
+pub use manifest::{Kind, Manifest};
+pub use model::{LinearInputs, Model, Rows, Scratch};
+pub use onnx::Net;

@@ -204,6 +204,9 @@ impl<'a> Record<'a> {
         if !self.payload.is_empty() {
             field(out, 17, self.payload);
         }
+        if self.category_key != 0 {
+            field(out, 18, &self.category_key.to_le_bytes());
+        }
     }
 
     /// Reads the record at the head of `bytes`, and its length. The checksum is not looked at: the
@@ -309,6 +312,7 @@ impl<'a> Record<'a> {
             15 => self.value = Some(key()?.cast_signed()),
             16 => self.ip = Some(decode_ip(value)?),
             17 => self.payload = value,
+            18 => self.category_key = key()?,
             _ => {}
         }
         Ok(())

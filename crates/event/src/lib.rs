@@ -52,7 +52,7 @@ pub use money::{Currency, CurrencyError, Micros};
 pub use privacy::{Consent, Erasures, NobodyErased, Pseudonym, PseudonymKey, TagKey, truncate_ip};
 pub use record::{Claims, Fact, Facts, Kind, Record, SourceClass, Stream, Topic};
 pub use row::{
-    CANDIDATES_MAX, Feature, ServedCandidate, ServedRows, prediction_id, prediction_index,
+    CANDIDATES_MAX, Columns, Feature, ServedCandidate, ServedRows, prediction_id, prediction_index,
     prediction_request,
 };
 pub use time::{TimeError, Timestamp};

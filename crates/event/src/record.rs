@@ -237,6 +237,9 @@ pub struct Record<'a> {
     pub ad_key: u64,
     /// Key of the campaign; 0 where the ad is not registered.
     pub campaign_key: u64,
+    /// Key of what the ad advertises; 0 where that is not known. No token seals it: it is what the
+    /// catalog said when the event came, and no money depends on it.
+    pub category_key: u64,
     /// What a counted click costs.
     pub price: Micros,
     /// In which currency.
@@ -303,6 +306,7 @@ impl<'a> Record<'a> {
             happened: received,
             ad_key: 0,
             campaign_key: 0,
+            category_key: 0,
             price: 0,
             currency: Currency::NONE,
             user: Pseudonym::NONE,

@@ -1,23 +1,30 @@
 //! The row a model was served with, as it stands in the payload of a prediction record.
 //!
 //! A model is trained on the row it was served, never on one computed again later. So the row is
-//! logged: the hashed inputs, the scores, the models that made them, and the cut of the log that the
-//! counters among the inputs were read at. One record holds the candidates of one request that were
-//! minted; what they share is written once.
+//! logged: the hashed inputs of the online model, the columns that other models are trained on, the
+//! scores, the models that made them, and the cuts of the log that all of it was read at. One record
+//! holds the candidates of one request that were minted; what they share is written once.
 //!
 //! ```text
-//! version u8 | kind u8 | prediction u64 | model u32 | delta u32 | partitions u16 | cut u64 each |
-//! shared row | candidates u16 | candidates
-//! candidate: index u16 | ad u64 | logit f32 | probability f32 | propensity f32 | row
+//! version u8 | 0 u8 | prediction u64 | model u32 | delta u32 | at i64 | plan u64 | cut | columns' cut |
+//! shared row | shared columns | candidates u16 | candidates
+//! candidate: index u16 | ad u64 | logit f32 | probability f32 | propensity f32 | row | columns
+//! cut:       partitions u16 | offset u64 each            (columns' cut: 65,535 partitions = the cut)
 //! row:       flags u16 | numbers u16 | hash u32 each flag | (hash u32, value f32) each number
+//! columns:   numbers u16 | keys u16 | f32 each number, any bits | u64 each key
 //! ```
 //!
-//! A flag is an input whose value is 1, which most are.
+//! A flag is an input whose value is 1, which most are. Version 1 had neither time, plan, columns nor
+//! their cut; it is still read.
 
-use crate::DecodeError;
+use crate::{DecodeError, Timestamp};
 
 /// The version this build writes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before there were columns.
+const VERSION_WITHOUT_COLUMNS: u8 = 1;
+/// In place of a count of partitions: this cut is the one before.
+const SAME_CUT: u16 = u16::MAX;
 /// How many candidates one request can have: the low bits of a prediction's id.
 pub const CANDIDATES_MAX: usize = 1 << INDEX_BITS;
 const INDEX_BITS: u32 = 10;
@@ -51,6 +58,30 @@ impl Feature {
     }
 }
 
+/// The columns of a row that a plan of features computes: numbers, where NaN says "missing", and keys
+/// of categories, where 0 does. Two are equal where all their bits are.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// One a numeric column, in the order of the plan.
+    pub numeric: Vec<f32>,
+    /// One a categorical field, in the order of the plan.
+    pub keys: Vec<u64>,
+}
+
+impl PartialEq for Columns {
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |columns: &Self| columns.numeric.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
+        self.keys == other.keys && bits(self) == bits(other)
+    }
+}
+
+impl Columns {
+    /// Length of its encoding in bytes.
+    fn encoded_bytes(&self) -> usize {
+        4 + 4 * self.numeric.len() + 8 * self.keys.len()
+    }
+}
+
 /// Places from here on are one.
 const PLACE_MAX: u16 = 32;
 
@@ -78,11 +109,19 @@ pub struct ServedRows {
     pub model_version: u32,
     /// The online model's version; 0 where none scored.
     pub delta_version: u32,
+    /// The moment it was all computed for; 0 in rows of version 1.
+    pub at: Timestamp,
+    /// Version of the plan that names the columns; 0 where there are none.
+    pub plan: u64,
     /// The offset behind the last record of each partition that the counters among the inputs have
     /// seen; empty where no counter was read.
     pub cut: Vec<u64>,
+    /// The same of what the columns were computed from.
+    pub columns_cut: Vec<u64>,
     /// Inputs of the user, the page and the moment: the same for all candidates.
     pub shared: Vec<Feature>,
+    /// Columns of the user, the page and the moment: the plan's first.
+    pub shared_columns: Columns,
     /// The candidates.
     pub candidates: Vec<ServedCandidate>,
 }
@@ -102,12 +141,14 @@ pub struct ServedCandidate {
     pub propensity: f32,
     /// Inputs of this candidate alone.
     pub features: Vec<Feature>,
+    /// Columns of this candidate alone: those of the plan behind the shared ones.
+    pub columns: Columns,
 }
 
 impl ServedCandidate {
     /// Length of its encoding in bytes.
     pub fn encoded_bytes(&self) -> usize {
-        22 + row_bytes(&self.features)
+        22 + row_bytes(&self.features) + self.columns.encoded_bytes()
     }
 }
 
@@ -115,7 +156,15 @@ impl ServedRows {
     /// Length of its encoding in bytes.
     pub fn encoded_bytes(&self) -> usize {
         let candidates: usize = self.candidates.iter().map(ServedCandidate::encoded_bytes).sum();
-        22 + 8 * self.cut.len() + row_bytes(&self.shared) + candidates
+        let cuts = 4
+            + 8 * self.cut.len()
+            + if self.is_of_one_cut() { 0 } else { 8 * self.columns_cut.len() };
+        let shared = row_bytes(&self.shared) + self.shared_columns.encoded_bytes();
+        34 + cuts + shared + 2 + candidates
+    }
+
+    fn is_of_one_cut(&self) -> bool {
+        self.cut == self.columns_cut
     }
 
     /// Appends the payload to `out`.
@@ -124,11 +173,16 @@ impl ServedRows {
         out.extend_from_slice(&self.request.to_le_bytes());
         out.extend_from_slice(&self.model_version.to_le_bytes());
         out.extend_from_slice(&self.delta_version.to_le_bytes());
-        put_count(out, self.cut.len());
-        for offset in &self.cut {
-            out.extend_from_slice(&offset.to_le_bytes());
+        out.extend_from_slice(&self.at.0.to_le_bytes());
+        out.extend_from_slice(&self.plan.to_le_bytes());
+        put_cut(out, &self.cut);
+        if self.is_of_one_cut() {
+            out.extend_from_slice(&SAME_CUT.to_le_bytes());
+        } else {
+            put_cut(out, &self.columns_cut);
         }
         put_row(out, &self.shared);
+        put_columns(out, &self.shared_columns);
         put_count(out, self.candidates.len());
         for candidate in &self.candidates {
             out.extend_from_slice(&candidate.index.to_le_bytes());
@@ -137,30 +191,54 @@ impl ServedRows {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             put_row(out, &candidate.features);
+            put_columns(out, &candidate.columns);
         }
     }
 
     /// Reads a payload back.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { bytes: payload };
+        Self::decode_with(Reader { bytes: payload, has_columns: false, wants_columns: true })
+    }
+
+    /// Reads a payload back without its columns, which the online model does not take: rows that wait
+    /// for their labels are many.
+    pub fn decode_inputs(payload: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_with(Reader { bytes: payload, has_columns: false, wants_columns: false })
+    }
+
+    fn decode_with(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
         let [version, _] = reader.take()?;
-        if version != VERSION {
+        if ![VERSION, VERSION_WITHOUT_COLUMNS].contains(&version) {
             return Err(DecodeError::Version(version));
         }
-        let request = u64::from_le_bytes(reader.take()?);
-        let model_version = u32::from_le_bytes(reader.take()?);
-        let delta_version = u32::from_le_bytes(reader.take()?);
-        let cut = (0..reader.count()?)
-            .map(|_| Ok(u64::from_le_bytes(reader.take()?)))
-            .collect::<Result<_, DecodeError>>()?;
-        let shared = reader.row()?;
-        let candidates = (0..reader.count()?)
+        reader.has_columns = version == VERSION;
+        let mut rows = ServedRows {
+            request: u64::from_le_bytes(reader.take()?),
+            model_version: u32::from_le_bytes(reader.take()?),
+            delta_version: u32::from_le_bytes(reader.take()?),
+            ..ServedRows::default()
+        };
+        if reader.has_columns {
+            rows.at = Timestamp(i64::from_le_bytes(reader.take()?));
+            rows.plan = u64::from_le_bytes(reader.take()?);
+        }
+        let partitions = reader.count()?;
+        rows.cut = reader.cut(partitions)?;
+        if reader.has_columns {
+            rows.columns_cut = match reader.count()? {
+                count if count == usize::from(SAME_CUT) => rows.cut.clone(),
+                count => reader.cut(count)?,
+            };
+        }
+        rows.shared = reader.row()?;
+        rows.shared_columns = reader.columns()?;
+        rows.candidates = (0..reader.count()?)
             .map(|_| reader.candidate())
             .collect::<Result<Vec<_>, DecodeError>>()?;
         if !reader.bytes.is_empty() {
             return Err(DecodeError::Field("payload"));
         }
-        Ok(ServedRows { request, model_version, delta_version, cut, shared, candidates })
+        Ok(rows)
     }
 }
 
@@ -171,6 +249,24 @@ fn row_bytes(row: &[Feature]) -> usize {
 fn put_count(out: &mut Vec<u8>, count: usize) {
     let count = u16::try_from(count).expect("rows are bounded long before 65,536");
     out.extend_from_slice(&count.to_le_bytes());
+}
+
+fn put_cut(out: &mut Vec<u8>, cut: &[u64]) {
+    put_count(out, cut.len());
+    for offset in cut {
+        out.extend_from_slice(&offset.to_le_bytes());
+    }
+}
+
+fn put_columns(out: &mut Vec<u8>, columns: &Columns) {
+    put_count(out, columns.numeric.len());
+    put_count(out, columns.keys.len());
+    for number in &columns.numeric {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    for key in &columns.keys {
+        out.extend_from_slice(&key.to_le_bytes());
+    }
 }
 
 fn put_row(out: &mut Vec<u8>, row: &[Feature]) {
@@ -189,6 +285,8 @@ fn put_row(out: &mut Vec<u8>, row: &[Feature]) {
 
 struct Reader<'a> {
     bytes: &'a [u8],
+    has_columns: bool,
+    wants_columns: bool,
 }
 
 impl Reader<'_> {
@@ -200,6 +298,29 @@ impl Reader<'_> {
 
     fn count(&mut self) -> Result<usize, DecodeError> {
         Ok(usize::from(u16::from_le_bytes(self.take()?)))
+    }
+
+    fn cut(&mut self, partitions: usize) -> Result<Vec<u64>, DecodeError> {
+        (0..partitions).map(|_| Ok(u64::from_le_bytes(self.take()?))).collect()
+    }
+
+    fn columns(&mut self) -> Result<Columns, DecodeError> {
+        if !self.has_columns {
+            return Ok(Columns::default());
+        }
+        let (numbers, keys) = (self.count()?, self.count()?);
+        if self.bytes.len() < numbers * 4 + keys * 8 {
+            return Err(DecodeError::Truncated);
+        }
+        if !self.wants_columns {
+            self.bytes = &self.bytes[numbers * 4 + keys * 8..];
+            return Ok(Columns::default());
+        }
+        let numeric =
+            (0..numbers).map(|_| Ok(f32::from_le_bytes(self.take()?))).collect::<Result<_, _>>()?;
+        let keys =
+            (0..keys).map(|_| Ok(u64::from_le_bytes(self.take()?))).collect::<Result<_, _>>()?;
+        Ok(Columns { numeric, keys })
     }
 
     fn row(&mut self) -> Result<Vec<Feature>, DecodeError> {
@@ -231,6 +352,7 @@ impl Reader<'_> {
             probability: self.finite()?,
             propensity: self.finite()?,
             features: self.row()?,
+            columns: self.columns()?,
         })
     }
 }
@@ -248,13 +370,18 @@ mod tests {
             probability: 0.04,
             propensity: 0.5,
             features: row.clone(),
+            columns: Columns { numeric: vec![f32::NAN, -0.0, 7.5], keys: vec![0, u64::MAX] },
         };
         ServedRows {
             request: 5,
             model_version: 1,
             delta_version: 2,
+            at: Timestamp(1_795_255_200_000_000),
+            plan: 77,
             cut: vec![10, 0, u64::MAX],
+            columns_cut: vec![10, 0, u64::MAX - 1],
             shared: row,
+            shared_columns: Columns { numeric: vec![1.0], keys: Vec::new() },
             candidates: vec![
                 candidate.clone(),
                 ServedCandidate { features: Vec::new(), ..candidate },
@@ -264,12 +391,52 @@ mod tests {
 
     #[test]
     fn rows_come_back_as_they_were() {
-        for rows in [rows(), ServedRows::default()] {
+        let of_one_cut = ServedRows { columns_cut: rows().cut, ..rows() };
+        for rows in [rows(), of_one_cut, ServedRows::default()] {
             let mut bytes = Vec::new();
             rows.encode(&mut bytes);
             assert_eq!(bytes.len(), rows.encoded_bytes());
-            assert_eq!(ServedRows::decode(&bytes), Ok(rows));
+            assert_eq!(ServedRows::decode(&bytes).as_ref(), Ok(&rows));
+            let mut inputs = ServedRows { shared_columns: Columns::default(), ..rows };
+            inputs.candidates.iter_mut().for_each(|one| one.columns = Columns::default());
+            assert_eq!(ServedRows::decode_inputs(&bytes), Ok(inputs));
         }
+    }
+
+    /// What a build without columns has written: one candidate with one flag, one shared number.
+    #[test]
+    fn rows_without_columns_are_read_for_ever() {
+        let mut bytes = vec![1, 0];
+        bytes.extend_from_slice(&9_u64.to_le_bytes());
+        bytes.extend_from_slice(&[3, 0, 0, 0, 4, 0, 0, 0, 1, 0]);
+        bytes.extend_from_slice(&5_u64.to_le_bytes());
+        bytes.extend_from_slice(&[0, 0, 1, 0, 6, 0, 0, 0]);
+        bytes.extend_from_slice(&0.5_f32.to_le_bytes());
+        bytes.extend_from_slice(&[1, 0, 7, 0]);
+        bytes.extend_from_slice(&8_u64.to_le_bytes());
+        for number in [-1.0_f32, 0.25, 0.75] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend_from_slice(&[1, 0, 0, 0, 11, 0, 0, 0]);
+        let candidate = ServedCandidate {
+            index: 7,
+            ad_key: 8,
+            logit: -1.0,
+            probability: 0.25,
+            propensity: 0.75,
+            features: vec![Feature::flag(11)],
+            columns: Columns::default(),
+        };
+        let expected = ServedRows {
+            request: 9,
+            model_version: 3,
+            delta_version: 4,
+            cut: vec![5],
+            shared: vec![Feature { hash: 6, value: 0.5 }],
+            candidates: vec![candidate],
+            ..ServedRows::default()
+        };
+        assert_eq!(ServedRows::decode(&bytes), Ok(expected));
     }
 
     #[test]
@@ -281,8 +448,8 @@ mod tests {
         }
         bytes.push(0);
         assert_eq!(ServedRows::decode(&bytes), Err(DecodeError::Field("payload")));
-        bytes[0] = 2;
-        assert_eq!(ServedRows::decode(&bytes), Err(DecodeError::Version(2)));
+        bytes[0] = 3;
+        assert_eq!(ServedRows::decode(&bytes), Err(DecodeError::Version(3)));
     }
 
     #[test]

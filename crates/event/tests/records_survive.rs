@@ -108,6 +108,14 @@ fn every_shape_comes_back_equal() {
 }
 
 #[test]
+fn what_later_builds_added_comes_back_too() {
+    let mut record = specimens().remove(1);
+    record.category_key = u64::MAX - 1;
+    let bytes = encode(&record);
+    assert_eq!(Record::decode_checked(&bytes), Ok((record, bytes.len())));
+}
+
+#[test]
 fn a_stamp_is_kept_when_a_record_is_appended_again() {
     let record = specimens().remove(0);
     let mut bytes = encode(&record);

@@ -126,6 +126,7 @@ table! {
         happened: TimeBuilder, REQUIRED;
         ad_key: UInt64Builder, REQUIRED;
         campaign_key: UInt64Builder, REQUIRED;
+        category_key: UInt64Builder, OPTIONAL;
         ad_id: StringBuilder, OPTIONAL;
         price: Int64Builder, REQUIRED;
         currency: StringBuilder, REQUIRED;
@@ -242,6 +243,7 @@ impl RecordColumns {
     fn push_subject(&mut self, record: &Record<'_>) {
         self.ad_key.append_value(record.ad_key);
         self.campaign_key.append_value(record.campaign_key);
+        self.category_key.append_option(known(record.category_key));
         self.price.append_value(record.price);
         push_currency(&mut self.currency, record.currency.bytes());
         push_pseudonym(&mut self.pseudonym, record.user);

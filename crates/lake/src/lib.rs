@@ -22,6 +22,7 @@ mod manifest;
 mod merge;
 mod part;
 mod place;
+mod reader;
 #[cfg(feature = "s3")]
 mod s3;
 mod shared;
@@ -36,6 +37,7 @@ pub use error::LakeError;
 pub use keeper::clear;
 pub use manifest::{CoveredTo, LakeFile, MANIFEST_VERSION, Manifest, Span, Table};
 pub use place::LakePlace;
+pub use reader::LakeReader;
 #[cfg(feature = "s3")]
 pub use s3::{S3Keys, S3Options, S3Versions};
 pub use shared::{Covered, Lease};

@@ -23,8 +23,8 @@ use crate::place::LakePlace;
 
 /// The version of manifests this build writes.
 pub const MANIFEST_VERSION: u8 = 1;
-/// The version of the tables' columns this build writes.
-pub(crate) const FILE_FORMAT: u8 = 1;
+/// The version of the tables' columns this build writes: 2 has `category_key`.
+pub(crate) const FILE_FORMAT: u8 = 2;
 pub(crate) const FOLDER: &str = "manifest";
 /// So often is looked for the newest state while others keep making newer ones.
 const LOOKS_MAX: u32 = 10;

@@ -70,14 +70,7 @@ impl Keeper {
 
     /// A file's bytes, which must be those that were written.
     pub fn checked(&self, file: &LakeFile) -> Result<Bytes, LakeError> {
-        let bytes = self.store.get(&file.path)?;
-        if bytes.len() as u64 != file.bytes || part::checksum(&bytes) != file.checksum {
-            return Err(LakeError::damaged(
-                &file.path,
-                "its bytes are not those that were written",
-            ));
-        }
-        Ok(bytes)
+        part::checked(file, self.store.get(&file.path)?)
     }
 }
 

@@ -238,6 +238,14 @@ fn widen<T: Copy + Ord>(range: &mut Option<(T, T)>, more: Option<(T, T)>) {
 /// Rows of one batch when a file is read again.
 pub(crate) const READ_ROWS: usize = 8 << 10;
 
+/// A file's bytes, which must be those that were written.
+pub(crate) fn checked(file: &LakeFile, bytes: Bytes) -> Result<Bytes, LakeError> {
+    if bytes.len() as u64 != file.bytes || checksum(&bytes) != file.checksum {
+        return Err(LakeError::damaged(&file.path, "its bytes are not those that were written"));
+    }
+    Ok(bytes)
+}
+
 /// The rows of a file, batch by batch.
 pub(crate) fn decode(
     path: &str,

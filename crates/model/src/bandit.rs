@@ -72,7 +72,8 @@ pub struct Choice {
     pub propensity: f32,
 }
 
-/// Chooses `count` distinct candidates, or all where there are fewer, the best place first.
+/// Chooses by Thompson sampling `count` distinct candidates, or all where there are fewer, the best place
+/// first.
 /// `probability` turns log odds into a probability: [`crate::sigmoid`], or a calibration.
 ///
 /// The same arguments give the same choice. A candidate whose worth is not a number is drawn last.
@@ -108,6 +109,49 @@ pub fn choose(
     let propensity = |hits: u32| (1.0 - floor) * hits as f32 / draws as f32 + least;
     let choice = |(index, hits)| Choice { index, propensity: propensity(hits) };
     shown.into_iter().zip(hits).map(choice).collect()
+}
+
+/// Chooses by upper confidence bounds: ranks by what each candidate would be worth with log odds `deviations`
+/// standard deviations above its mean. The ranking has no chance in it, so but for the share `floor` of uniform
+/// rankings a propensity is 0 or 1, and a log of it can only judge policies near it: prefer [`choose`] where
+/// the log is to be learned from.
+///
+/// The same arguments give the same choice. A candidate whose worth is not a number comes last.
+///
+/// # Panics
+/// Where `floor` is not a share or `deviations` are below 0.
+pub fn choose_upper(
+    arms: &[Arm],
+    count: usize,
+    deviations: f32,
+    floor: f32,
+    seed: u64,
+    probability: impl Fn(f32) -> f32,
+) -> Vec<Choice> {
+    assert!((0.0..=1.0).contains(&floor), "the floor is a share");
+    assert!(deviations >= 0.0, "deviations are 0 or more");
+    let count = count.min(arms.len());
+    if count == 0 {
+        return Vec::new();
+    }
+    let worth = |arm: &Arm| {
+        let upper = arm.logit + deviations * arm.variance.max(0.0).sqrt();
+        orderable(probability(upper) * arm.value)
+    };
+    let mut best = Vec::with_capacity(count);
+    for (index, arm) in arms.iter().enumerate() {
+        keep_best(&mut best, count, (worth(arm), index));
+    }
+    let first: Vec<_> = best.into_iter().map(|one| one.1).collect();
+    let mut random = Random::new(seed);
+    let is_uniform = random.uniform() < f64::from(floor);
+    let shown = if is_uniform { uniform(arms.len(), count, &mut random) } else { first.clone() };
+    let least = floor / arms.len() as f32;
+    let choice = |(index, first): (usize, usize)| {
+        let greedy = if index == first { 1.0 - floor } else { 0.0 };
+        Choice { index, propensity: greedy + least }
+    };
+    shown.into_iter().zip(first).map(choice).collect()
 }
 
 fn count_hits(hits: &mut [u32], shown: &[usize], drawn: &[usize]) {

@@ -11,12 +11,15 @@
 //! click.
 
 pub mod bandit;
-mod calibration;
+pub mod calibration;
+pub mod dcn;
 mod decay;
+pub mod factor;
 mod frame;
 mod judge;
 mod linear;
 mod odds;
+pub mod off_policy;
 mod random;
 pub mod statistics;
 pub mod trees;

@@ -10,6 +10,7 @@
 //! summed once a request. Randomness is an argument; nothing here reads a clock.
 
 mod choice;
+mod columns;
 mod row;
 mod score;
 

@@ -6,7 +6,7 @@
 //! flag the model knows, and is scored by its campaign, category, size and their crosses: that is its
 //! prior.
 
-use reckon_event::{Feature, Pseudonym, TenantId, Timestamp};
+use reckon_event::{Feature, Micros, Pseudonym, TenantId, Timestamp};
 use reckon_feature::{Counters, Input, Number};
 
 /// What is known of a request.
@@ -20,6 +20,10 @@ pub struct Request<'a> {
     pub now: Timestamp,
     /// Where on the page; empty where that is not known.
     pub placement: &'a str,
+    /// Region of the user and type of the device, as events that follow will name them.
+    pub region: &'a str,
+    /// See `region`.
+    pub device: &'a str,
     /// What else is known: names and values, in the order of the names.
     pub context: &'a [(&'a str, Value<'a>)],
 }
@@ -46,6 +50,10 @@ pub struct Candidate {
     pub category: u64,
     /// The size of its creative.
     pub size: u64,
+    /// The same in pixels, wide and high; zeros where that is not told.
+    pub pixels: (u16, u16),
+    /// What a click costs now.
+    pub price: Micros,
 }
 
 /// What of the context meets ads and categories in crosses: few, and each of few values.

@@ -1,12 +1,16 @@
 //! Scores: log odds and probabilities of all candidates of a request.
+//!
+//! Beside the inputs of the online model, a request's columns are computed here by the plan of
+//! features, for the models that are trained on them; rows are logged with both.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use reckon_event::{Feature, RECORD_BYTES_MAX, ServedCandidate, ServedRows};
-use reckon_feature::{Counters, Entity, EntityKind, FeatureStore};
+use reckon_event::{Columns, Feature, RECORD_BYTES_MAX, ServedCandidate, ServedRows, Timestamp};
+use reckon_feature::{Counters, Entity, EntityKind, FeatureStore, Pasts};
 use reckon_rollout::{Models, Online};
 
+use crate::columns::{Computed, Computer};
 use crate::row::{Candidate, Request, Shared};
 
 /// The rate that rates are held against before a tenant has any of its own.
@@ -20,6 +24,7 @@ const ROWS_BYTES_MAX: usize = RECORD_BYTES_MAX - 1_024;
 pub struct Predictor {
     features: Arc<dyn FeatureStore>,
     models: Arc<Models>,
+    columns: Option<Computer>,
 }
 
 /// One candidate's score.
@@ -46,6 +51,10 @@ pub struct Scores {
     pub degraded: bool,
     /// The share of the inputs that were there and fresh.
     pub confidence: f32,
+    /// When they were asked for.
+    at: Timestamp,
+    /// The columns of the plan, where one is followed.
+    columns: Option<Computed>,
     shared: Vec<Feature>,
     features: Vec<Feature>,
 }
@@ -53,7 +62,19 @@ pub struct Scores {
 impl Predictor {
     /// Scores with what these hold.
     pub fn new(features: Arc<dyn FeatureStore>, models: Arc<Models>) -> Self {
-        Predictor { features, models }
+        Predictor { features, models, columns: None }
+    }
+
+    /// Computes the columns of a plan from these pasts too.
+    #[must_use]
+    pub fn with_columns(mut self, pasts: Arc<Pasts>) -> Self {
+        self.columns = Some(Computer::new(pasts));
+        self
+    }
+
+    /// The pasts that columns are computed from.
+    pub fn pasts(&self) -> Option<&Arc<Pasts>> {
+        self.columns.as_ref().map(Computer::pasts)
     }
 
     /// The models it takes scores from.
@@ -87,8 +108,11 @@ impl Predictor {
                 features: start..features.len(),
             });
         }
+        let columns = self.columns.as_ref().map(|computer| computer.columns(request, candidates));
         Scores {
             online,
+            at: request.now,
+            columns,
             cut: read.cut,
             candidates: scored,
             degraded,
@@ -172,9 +196,13 @@ impl Scores {
             request,
             model_version: 0,
             delta_version: self.online.version,
+            at: self.at,
+            plan: self.columns.as_ref().map_or(0, Computed::plan_version),
+            columns_cut: self.columns.as_ref().map_or(Vec::new(), Computed::cut),
+            shared_columns: self.columns.as_ref().map_or_else(Columns::default, Computed::shared),
             cut: self.cut.to_vec(),
             shared: self.shared.clone(),
-            candidates: Vec::new(),
+            ..ServedRows::default()
         }
     }
 
@@ -187,6 +215,7 @@ impl Scores {
             probability: score.probability,
             propensity,
             features: self.features[score.features.clone()].to_vec(),
+            columns: self.columns.as_ref().map_or_else(Columns::default, |it| it.own(index)),
         }
     }
 }

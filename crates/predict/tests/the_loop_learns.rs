@@ -103,6 +103,8 @@ impl Loop {
             user,
             now: visit.at,
             placement: page.placement,
+            region: reckon_market::REGIONS[visit.region],
+            device: visit.device.name(),
             context: &context,
         };
         let candidates: Vec<Candidate> =
@@ -209,6 +211,7 @@ fn candidate(market: &Market, index: usize) -> Candidate {
         campaign: name_key(&market.campaigns[ad.campaign].campaign_id),
         category: name_key(reckon_market::CATEGORIES[ad.category]),
         size: name_key(reckon_market::SIZES[ad.size]),
+        ..Candidate::default()
     }
 }
 

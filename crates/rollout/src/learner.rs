@@ -204,7 +204,7 @@ impl Learner {
             if erasures.is_erased(record.tenant, record.user) {
                 return;
             }
-            let Ok(rows) = ServedRows::decode(record.payload) else {
+            let Ok(rows) = ServedRows::decode_inputs(record.payload) else {
                 return;
             };
             let is_waited_for =
@@ -259,7 +259,7 @@ impl Learner {
     /// Takes rows in, and learns from the labels that have waited for them; gives how many times.
     fn wait_for(&mut self, position: Position, record: &Record<'_>) -> usize {
         // A row that cannot be read is one that was never logged: its impression will be an orphan.
-        let Ok(rows) = ServedRows::decode(record.payload) else {
+        let Ok(rows) = ServedRows::decode_inputs(record.payload) else {
             return 0;
         };
         let labels = self.early.take(&rows);

@@ -37,8 +37,12 @@ pub struct Ad {
     pub destination: Destination,
     /// What it advertises.
     pub category: Option<Box<str>>,
+    /// [`reckon_event::name_key`] of the category; 0 where there is none.
+    pub category_key: u64,
     /// Such as `300x250`.
     pub creative_size: Option<Box<str>>,
+    /// The same in pixels, wide and high; zeros where it does not tell.
+    pub pixels: (u16, u16),
     /// May it be shown?
     pub status: Status,
 }
@@ -182,6 +186,11 @@ impl Catalog {
     /// The ad with this id.
     pub fn ad_by_id(&self, tenant: TenantId, ad_id: &str) -> Option<Arc<Ad>> {
         self.ad(tenant, reckon_event::name_key(ad_id)).filter(|ad| &*ad.ad_id == ad_id)
+    }
+
+    /// Key of what this ad advertises; 0 where the ad or its category is not known.
+    pub fn category_of(&self, tenant: TenantId, key: u64) -> u64 {
+        self.inner.read().ads.get(&(tenant, key)).map_or(0, |ad| ad.category_key)
     }
 
     /// The campaign with this key.

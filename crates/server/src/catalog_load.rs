@@ -32,10 +32,18 @@ pub fn ad(tenant: TenantId, ad: &books::Ad) -> Ad {
         campaign_key: name_key(&ad.campaign_id),
         destination: Destination::new(&ad.destination_url, ad.append_click_id.as_deref()),
         category: ad.category.as_deref().map(Into::into),
+        category_key: ad.category.as_deref().map_or(0, name_key),
         creative_size: ad.creative_size.as_deref().map(Into::into),
+        pixels: ad.creative_size.as_deref().map_or((0, 0), pixels),
         status: status(ad.status),
         ad_id: ad.ad_id.as_str().into(),
     }
+}
+
+/// Of `300x250`: 300 and 250; zeros of anything else.
+fn pixels(size: &str) -> (u16, u16) {
+    let parts = size.split_once('x');
+    parts.and_then(|(wide, high)| Some((wide.parse().ok()?, high.parse().ok()?))).unwrap_or((0, 0))
 }
 
 /// A campaign as the edge wants it; `terms` is its whole history, never empty.

@@ -43,6 +43,11 @@ impl DataDir {
         self.0.join("features")
     }
 
+    /// Pasts that columns are computed from.
+    pub fn pasts(&self) -> PathBuf {
+        self.0.join("pasts")
+    }
+
     /// What the online model has learned.
     pub fn learner(&self) -> PathBuf {
         self.0.join("learner")

@@ -80,6 +80,8 @@ struct Value<'a> {
     #[serde(default, skip_serializing_if = "is_absent")]
     campaign_key: Key,
     #[serde(default, skip_serializing_if = "is_absent")]
+    category_key: Key,
+    #[serde(default, skip_serializing_if = "is_absent")]
     price_micros: i64,
     #[serde(default, borrow, skip_serializing_if = "is_absent")]
     currency: Cow<'a, str>,
@@ -235,6 +237,7 @@ impl<'a> Value<'a> {
             rules_version: record.rules_version,
             ad_key: Key(record.ad_key),
             campaign_key: Key(record.campaign_key),
+            category_key: Key(record.category_key),
             price_micros: record.price,
             currency: currency_name(record.currency),
             user_id: Person(record.user.0),
@@ -333,6 +336,7 @@ impl<'a> Value<'a> {
             happened: self.occurred_at.unwrap_or(self.received_at).0,
             ad_key: self.ad_key.0,
             campaign_key: self.campaign_key.0,
+            category_key: self.category_key.0,
             price: self.price_micros,
             currency: currency_of(&self.currency)?,
             user: Pseudonym(self.user_id.0),
@@ -426,7 +430,7 @@ fn bytes_of(record: &Record<'_>) -> usize {
     ];
     let field = |bytes: usize| if bytes == 0 { 0 } else { FIELD_BYTES + bytes };
     let texts: usize = texts.iter().map(|text| field(text.len())).sum();
-    let keys = [record.ip_tag, record.agent_key, record.payload_digest];
+    let keys = [record.ip_tag, record.agent_key, record.payload_digest, record.category_key];
     let numbers = keys.iter().filter(|key| **key != 0).count()
         + usize::from(record.value.is_some())
         + usize::from(record.session_sequence.is_some());

@@ -145,6 +145,7 @@ impl Drawn {
             happened: Timestamp(self.times[1]),
             ad_key: self.numbers[3],
             campaign_key: self.numbers[4],
+            category_key: self.numbers[4] ^ self.numbers[6],
             price: self.numbers[5].cast_signed(),
             currency: if self.is_client { Currency::USD } else { Currency::NONE },
             user: Pseudonym(self.user),

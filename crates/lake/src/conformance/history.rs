@@ -244,7 +244,7 @@ pub fn in_lake(place: &LakePlace) -> (Vec<Line>, Vec<Line>) {
     (lines(Table::Records), lines(Table::Revisions))
 }
 
-fn lines_of(rows: &RecordBatch) -> Vec<Line> {
+pub(super) fn lines_of(rows: &RecordBatch) -> Vec<Line> {
     let column = |name: &str| rows.column_by_name(name).expect("a column").clone();
     let (epochs, partitions) = (column("epoch"), column("log_partition"));
     let (offsets, verdicts) = (column("log_offset"), column("verdict"));

@@ -9,9 +9,9 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use reckon_event::{Applied, Subscriber};
 
-use super::history::{batches, hand, handed_over, history, in_lake};
+use super::history::{batches, hand, handed_over, history, in_lake, lines_of};
 use super::{Bench, keep, objects, open, parquet_objects, wait};
-use crate::{LakePlace, Table};
+use crate::{LakePlace, LakeReader, Table};
 
 fn is_sorted_by_ad(rows: &RecordBatch) -> bool {
     let ads = rows.column_by_name("ad_key").expect("a column");
@@ -124,4 +124,28 @@ pub(super) fn an_opening_removes_what_nobody_names(bench: &dyn Bench) {
         assert!(left.contains(&place.object(path)), "{path} is not the lake's to remove");
     }
     assert_eq!(in_lake(&place), handed_over(&steps, 5));
+}
+
+pub(super) fn a_reader_sees_one_state(bench: &dyn Bench) {
+    let place = bench.place();
+    assert!(LakeReader::open(place.clone()).expect("it answers").is_none(), "there is no lake yet");
+    let steps = history(7, 30, 40, 3);
+    let mut lake = open(&place, 1);
+    keep(&mut lake, &steps, 1..=20, 1);
+    let reader = LakeReader::open(place.clone()).expect("it opens").expect("a lake");
+    keep(&mut lake, &steps, 21..=30, 1);
+    let asked = ["verdict", "epoch", "log_offset", "log_partition", "category_key"];
+    let mut lines = Vec::new();
+    for file in reader.manifest().files.iter().filter(|file| file.table == Table::Records) {
+        for rows in reader.rows(file, &asked).expect("it is there") {
+            let rows = rows.expect("rows");
+            let names: Vec<_> =
+                rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+            assert_eq!(names, asked);
+            lines.extend(lines_of(&rows));
+        }
+    }
+    lines.sort_unstable();
+    assert_eq!(lines, handed_over(&steps, 20).0);
+    assert!(lines.len() > 200, "{} rows", lines.len());
 }

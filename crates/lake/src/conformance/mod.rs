@@ -42,6 +42,7 @@ pub const PROMISES: &[Promise] = &[
     ),
     ("small_files_become_few_and_no_row_changes", kept::small_files_become_few_and_no_row_changes),
     ("an_opening_removes_what_nobody_names", kept::an_opening_removes_what_nobody_names),
+    ("a_reader_sees_one_state", kept::a_reader_sees_one_state),
     ("a_lower_generation_is_fenced", writers::a_lower_generation_is_fenced),
     ("an_older_writer_is_cut_off", writers::an_older_writer_is_cut_off),
     ("an_object_is_made_once", writers::an_object_is_made_once),

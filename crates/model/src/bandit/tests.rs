@@ -152,3 +152,30 @@ fn what_is_not_a_number_comes_last() {
         assert_eq!(chosen.len(), 3);
     }
 }
+
+#[test]
+fn upper_bounds_try_what_is_unsure_and_say_how_often() {
+    let arm = |logit: f32, variance: f32| Arm { logit, variance, value: 1.0 };
+    let arms = [arm(-2.0, 0.0), arm(-2.5, 1.0), arm(-3.0, 0.1), arm(f32::NAN, 0.0)];
+    let order = |deviations| -> Vec<_> {
+        choose_upper(&arms, 4, deviations, 0.0, 1, sigmoid)
+            .iter()
+            .map(|choice| choice.index)
+            .collect()
+    };
+    assert_eq!(order(0.0), [0, 1, 2, 3]);
+    assert_eq!(order(1.0), [1, 0, 2, 3], "the unsure one may be the best");
+    let rounds = 40_000;
+    let mut shown = [0.0f64; 4];
+    let mut weighed = [0.0f64; 4];
+    for seed in 0..rounds {
+        let first = choose_upper(&arms, 1, 1.0, 0.4, seed, sigmoid)[0];
+        shown[first.index] += 1.0;
+        weighed[first.index] += 1.0 / f64::from(first.propensity);
+    }
+    for index in 0..4 {
+        let share = if index == 1 { 0.7 } else { 0.1 };
+        assert!((shown[index] / rounds as f64 - share).abs() < 0.01, "{shown:?}");
+        assert!((weighed[index] / rounds as f64 - 1.0).abs() < 0.05, "{weighed:?}");
+    }
+}

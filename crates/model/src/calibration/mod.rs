@@ -11,6 +11,8 @@
 //!    uncertain by [`CalibratorOptions::deviation`].
 //! 3. Isotonic regression of these rates (pool adjacent violators), joined by straight lines.
 
+mod batch;
+mod batch_state;
 mod curve;
 mod isotonic;
 mod platt;
@@ -19,6 +21,10 @@ use crate::StateError;
 use crate::decay::Decay;
 use crate::frame::{self, Label};
 
+pub use batch::{
+    CalibrationError, Curve, Isotonic, KNOTS_MAX, Observation, Platt, SegmentOptions, Segmented,
+    sampling_correction,
+};
 pub use curve::Calibration;
 
 const BINS: usize = 256;
@@ -175,5 +181,7 @@ fn index(logit: f32) -> usize {
     (((logit - LOGIT_MIN) * BINS_PER_LOGIT).max(0.0) as usize).min(BINS - 1)
 }
 
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 mod tests;

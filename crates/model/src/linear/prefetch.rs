@@ -3,7 +3,7 @@
 //! A row's coordinates lie all over a table that is far larger than the caches near a core, so most of
 //! the time of learning is waiting for them. Whoever knows the next row can have it fetched while the
 //! current one is learned; measured here, learning is then half again as fast. There is no safe way
-//! to ask, so this module holds the one unsafe line of the crate.
+//! to ask, so this module holds one unsafe line.
 #![expect(unsafe_code, reason = "a prefetch has no safe form yet")]
 
 use reckon_event::Feature;

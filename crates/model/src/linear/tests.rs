@@ -247,6 +247,8 @@ fn published_weights_are_the_learners() {
         let (shared, own) = row.split_at(row.len() / 2);
         let partial = weights.partial(shared) + weights.partial(own);
         assert!((weights.bias() + partial.logit - model.logit(&row)).abs() < 1e-4);
+        let whole = weights.bias() + weights.partial(&row).logit;
+        assert_eq!(weights.logit(&row).to_bits(), whole.to_bits());
         assert!((weights.logit(&row) - model.logit(&row)).abs() < 1e-4);
         let squares: f32 = row.iter().map(|feature| feature.value * feature.value).sum();
         let prior = squares * model.options().prior_variance / model.length.mean as f32;

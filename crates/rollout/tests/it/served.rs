@@ -52,6 +52,7 @@ pub fn prediction(request: u64, at: Timestamp, dice: &mut Dice) -> Vec<u8> {
         probability: 0.12,
         propensity: 1.0,
         features,
+        ..ServedCandidate::default()
     };
     let rows = ServedRows {
         request,
@@ -59,7 +60,7 @@ pub fn prediction(request: u64, at: Timestamp, dice: &mut Dice) -> Vec<u8> {
         cut: vec![0],
         shared: row(3),
         candidates: vec![candidate(0, row(4)), candidate(1, row(4))],
-        model_version: 0,
+        ..ServedRows::default()
     };
     let mut payload = Vec::new();
     rows.encode(&mut payload);

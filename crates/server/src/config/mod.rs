@@ -126,6 +126,9 @@ pub enum FeatureEngine {
 pub struct Feature {
     pub engine: FeatureEngine,
     pub entities_max: usize,
+    pub columns: bool,
+    pub plan: String,
+    pub bytes_max: usize,
     pub redis: Redis,
 }
 

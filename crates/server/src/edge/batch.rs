@@ -329,6 +329,9 @@ fn settle(
             None
         }
     };
+    if record.ad_key != 0 {
+        record.category_key = edge.catalog.category_of(record.tenant, record.ad_key);
+    }
     let of_item = record.ad_id.is_empty() && !record.item_id.is_empty();
     let clicked = claims.as_ref().filter(|_| record.kind == Kind::Click);
     let reason = || protocol_reason(sender, clicked, lists, &edge.policy.thresholds);

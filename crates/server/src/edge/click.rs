@@ -98,6 +98,7 @@ fn record_of<'a>(
         ip_tag,
         agent_key,
         ad_id: opened.ad.as_ref().map_or("", |ad| &ad.ad_id),
+        category_key: opened.ad.as_ref().map_or(0, |ad| ad.category_key),
         region: text_of(&query.region),
         device: if query.device.is_empty() {
             device_of(visitor.agent)

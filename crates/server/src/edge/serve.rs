@@ -38,8 +38,8 @@ pub struct Asker<'a> {
     pub user_id: &'a str,
     /// What else is known, in the order of the names.
     pub context: &'a [(&'a str, Value<'a>)],
-    /// Where on the page; empty where that is not known.
-    pub placement: &'a str,
+    /// What events of this request will say of where it was and on what.
+    pub audience: Audience<'a>,
     /// What the user has said of consent.
     pub consent: Consent,
 }
@@ -155,10 +155,13 @@ pub async fn score(
         tenant: asker.tenant,
         user: known,
         now: visitor.received,
-        placement: asker.placement,
+        placement: asker.audience.placement,
+        region: asker.audience.region,
+        device: asker.audience.device,
         context: asker.context,
     };
-    let candidates: Vec<Candidate> = offers.iter().map(candidate).collect();
+    let candidates: Vec<Candidate> =
+        offers.iter().map(|offer| candidate(offer, visitor.received)).collect();
     let scores = edge.scorer.predictor.score(&request, &candidates).await;
     edge.scorer.scored.fetch_add(1, Ordering::Relaxed);
     edge.scorer.candidates.fetch_add(candidates.len() as u64, Ordering::Relaxed);
@@ -169,13 +172,14 @@ pub async fn score(
     Scored { scores, candidates, user, slot: slot_of(user, "", "", ip_tag, agent_key) }
 }
 
-fn candidate((ad, campaign): &Offer) -> Candidate {
-    let key = |text: &Option<Box<str>>| text.as_deref().map_or(0, reckon_event::name_key);
+fn candidate((ad, campaign): &Offer, now: Timestamp) -> Candidate {
     Candidate {
         ad: ad.key,
         campaign: campaign.key,
-        category: key(&ad.category),
-        size: key(&ad.creative_size),
+        category: ad.category_key,
+        size: ad.creative_size.as_deref().map_or(0, reckon_event::name_key),
+        pixels: ad.pixels,
+        price: campaign.price_at(now),
     }
 }
 

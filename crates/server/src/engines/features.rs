@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reckon_disk::Disk;
-use reckon_feature::{FeatureStore, Memory};
+use reckon_feature::{FeatureStore, Memory, Pasts, PastsOptions, Plan};
 
 use crate::config::{Config, FeatureEngine};
 use crate::data_dir::DataDir;
@@ -29,6 +29,38 @@ pub fn open_features(
         }
         FeatureEngine::Redis => open_redis(config, dir, &*disk).context("features: redis"),
     }
+}
+
+/// Opens the pasts that columns are computed from; `None` where none are to be.
+pub fn open_pasts(
+    config: &Config,
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+) -> Result<Option<Arc<Pasts>>> {
+    if !config.feature.columns {
+        return Ok(None);
+    }
+    let plan = plan(config)?;
+    let options = PastsOptions { bytes_max: config.feature.bytes_max, ..PastsOptions::default() };
+    let (pasts, damage) = Pasts::open(disk, &dir.pasts(), Arc::new(plan), options)
+        .with_context(|| format!("pasts: {}", dir.pasts().display()))?;
+    if let Some(damage) = damage {
+        eprintln!(
+            "pasts: {damage}: they begin anew; `reckon rebuild` counts the whole log for them"
+        );
+    }
+    Ok(Some(Arc::new(pasts)))
+}
+
+/// The plan of features that a configuration names.
+pub fn plan(config: &Config) -> Result<Plan> {
+    let path = config.feature.plan.as_str();
+    if path.is_empty() {
+        return Ok(Plan::default());
+    }
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("feature.plan: cannot read {path}"))?;
+    Plan::parse(&text).with_context(|| format!("feature.plan: {path}"))
 }
 
 /// Where counting has not begun in this folder, whatever the cluster has is of another life.

@@ -22,7 +22,7 @@ use reckon_books::Books;
 use reckon_disk::Disk;
 use reckon_event::{Erasures, Kind, Position, Record, Subscriber, TenantId, Timestamp, peek};
 use reckon_eventlog::EventLog;
-use reckon_feature::FeatureSubscriber;
+use reckon_feature::{FeatureSubscriber, PastsSubscriber};
 use reckon_lake::{LakeOptions, LakeSubscriber};
 use reckon_pipeline::{Pipeline, Running};
 use reckon_predict::{Exploration, Predictor};
@@ -41,6 +41,7 @@ use crate::mint::Minter;
 use crate::secrets::{Secrets, write_private};
 
 pub use books::{open_books, postgres, postgres_options, verify_books};
+pub use features::plan;
 pub use lake::lake_place;
 pub use log::{Log, log_starts};
 pub use rollup::open_rollup;
@@ -69,7 +70,7 @@ pub async fn clear_derived(config: &Config, dir: &DataDir, incarnation: u32) -> 
     rollup::clear_rollup(config, dir)?;
     let spend = dir.spend();
     remove(spend.parent().context("the spend view has a folder")?)?;
-    for folder in [dir.features(), dir.learner(), dir.count()] {
+    for folder in [dir.features(), dir.pasts(), dir.learner(), dir.count()] {
         remove(&folder)?;
     }
     Ok(())
@@ -97,6 +98,7 @@ pub async fn start(
     #[cfg(debug_assertions)]
     let (log, rollup) = (sabotage::log(log), sabotage::rollup(rollup));
     let features = features::open_features(&config, dir, Arc::clone(&disk))?;
+    let pasts = features::open_pasts(&config, dir, Arc::clone(&disk))?;
     let tenants = tenants(&*books).await?;
     let spent = SpendView::open(Arc::clone(&disk), &dir.spend(), &*rollup, &tenants)
         .with_context(|| format!("spend: {}", dir.spend().display()))?;
@@ -111,13 +113,16 @@ pub async fn start(
     let erased = Arc::new(ErasedPersons::load(&*books).await?);
     let erasures = Arc::clone(&erased) as Arc<dyn Erasures>;
     let (learner, models) = open_learner(&config, dir, Arc::clone(&disk), &log)?;
-    let subscribers: Vec<Box<dyn Subscriber>> = vec![
+    let mut subscribers: Vec<Box<dyn Subscriber>> = vec![
         Box::new(RollupSubscriber::new(Arc::clone(&rollup))),
         Box::new(FeatureSubscriber::new(Arc::clone(&features)).without(Arc::clone(&erasures))),
         Box::new(spent.view),
         Box::new(lake),
-        Box::new(learner.without(erasures)),
+        Box::new(learner.without(Arc::clone(&erasures))),
     ];
+    if let Some(pasts) = &pasts {
+        subscribers.push(Box::new(PastsSubscriber::new(Arc::clone(pasts), erasures)));
+    }
     let pipeline = start_pipeline(&config, dir, disk, &log, subscribers, incarnation)?;
     let fresh_admin_key = ensure_admin_key(&*books, dir, now).await?;
     let catalog = Arc::new(Catalog::default());
@@ -125,7 +130,10 @@ pub async fn start(
         &catalog,
         books.load_catalog().await.context("books: cannot load the catalog")?,
     )?;
-    let predictor = Predictor::new(Arc::clone(&features), models);
+    let mut predictor = Predictor::new(Arc::clone(&features), models);
+    if let Some(pasts) = pasts {
+        predictor = predictor.with_columns(pasts);
+    }
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
     let serving = (scorer, spent.spend, erased);
     let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, serving)?;

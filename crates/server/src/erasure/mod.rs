@@ -149,8 +149,16 @@ pub const fn entity(tenant: TenantId, person: Pseudonym) -> Entity {
 
 async fn forget(app: &Arc<App>, entities: Vec<Entity>) -> Result<()> {
     let features = Arc::clone(&app.features);
-    let forgotten = tokio::task::spawn_blocking(move || features.forget(&entities)).await?;
-    forgotten.context("features cannot be forgotten")
+    let pasts = app.edge.scorer.predictor.pasts().cloned();
+    let forgotten = tokio::task::spawn_blocking(move || {
+        if let Some(pasts) = pasts {
+            for entity in &entities {
+                pasts.forget(entity.tenant, Pseudonym(entity.key));
+            }
+        }
+        features.forget(&entities)
+    });
+    forgotten.await?.context("features cannot be forgotten")
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ async fn predict(
         tenant: holder.tenant(),
         user_id: asked.user_id.as_deref().unwrap_or_default(),
         context: &context,
-        placement: audience.placement,
+        audience,
         consent: asked.consent.0,
     };
     let Found { offers, places, unknown } = find(&app, &asker, &asked.ad_candidates);

@@ -102,7 +102,7 @@ async fn serve(
         tenant: holder.tenant(),
         user_id: asked.user_id.as_deref().unwrap_or_default(),
         context: &context,
-        placement: &asked.placement,
+        audience,
         consent: asked.consent.0,
     };
     let offers = edge::eligible(&app.edge, asker.tenant, audience);

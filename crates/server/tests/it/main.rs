@@ -8,6 +8,7 @@ mod bench;
 mod billed;
 mod catalog;
 mod clicks;
+mod columns;
 mod console;
 mod erased;
 mod faults;

@@ -1,7 +1,7 @@
 //! The other half of the loop: what is predicted, what is served and with which probability, what is
 //! logged of it, and that the next prediction knows of the click.
 
-use reckon_event::{Kind, Record, ServedRows, prediction_index, prediction_request};
+use reckon_event::{Kind, Position, Record, ServedRows, prediction_index, prediction_request};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, House};
@@ -126,13 +126,17 @@ async fn what_is_wrong_is_named() {
 
 /// Rows of the log: request, index and inputs of each prediction, with its record.
 fn rows(house: &House) -> Vec<ServedRows> {
-    records(house, |record| {
+    records(house, |_, record| {
         (record.kind == Kind::Prediction)
             .then(|| ServedRows::decode(record.payload).expect("it is a row"))
     })
 }
 
-fn records<T>(house: &House, mut look: impl FnMut(&Record<'_>) -> Option<T>) -> Vec<T> {
+/// What is looked for in the records of the log.
+pub fn records<T>(
+    house: &House,
+    mut look: impl FnMut(Position, &Record<'_>) -> Option<T>,
+) -> Vec<T> {
     let log = house.app().log();
     let mut found = Vec::new();
     for partition in 0..log.partitions() {
@@ -145,7 +149,7 @@ fn records<T>(house: &House, mut look: impl FnMut(&Record<'_>) -> Option<T>) -> 
             for entry in &chunk.entries {
                 let (record, _) =
                     Record::decode(&chunk.bytes[entry.bytes.clone()]).expect("a record");
-                found.extend(look(&record));
+                found.extend(look(Position { partition, offset: entry.offset }, &record));
             }
             from = chunk.next;
         }
@@ -177,7 +181,7 @@ async fn the_served_row_is_logged_before_what_refers_to_it() {
     assert_eq!(rows[0].cut.len(), usize::from(house.app().log().partitions()));
     assert!(!rows[0].shared.is_empty());
     let mut order = Vec::new();
-    let claims = records(&house, |record| {
+    let claims = records(&house, |_, record| {
         order.push(record.kind);
         record.claims.filter(|_| record.kind == Kind::Impression)
     });
@@ -203,7 +207,7 @@ async fn told_positions_and_propensities_are_in_the_token() {
         house.browse(&format!("/v1/impression?imp={token}")).await;
     }
     house.settle().await;
-    let mut told = records(&house, |record| {
+    let mut told = records(&house, |_, record| {
         let claims = record.claims.filter(|_| record.kind == Kind::Impression)?;
         Some((claims.position, claims.propensity))
     });

@@ -2,6 +2,28 @@
 //!
 //! Labels are whether a row was clicked. Everything here takes whole slices; [`crate::Judge`] keeps
 //! the same figures of a stream.
+//!
+//! Beside them stands what experiments need ([`two_proportions`], [`always_valid`], [`sample_size`],
+//! [`sample_ratio`], [`cuped`]), what tells that a distribution moved ([`population_stability`],
+//! [`kullback_leibler`]) and that two orders agree ([`kendall_tau`]).
+
+mod distribution;
+mod drift;
+mod experiment;
+mod rank;
+mod sequential;
+
+pub use distribution::{
+    chi_squared_above, chi_squared_quantile, normal_cdf, normal_quantile, student_cdf,
+    student_quantile,
+};
+pub use drift::{Bins, kullback_leibler, population_stability};
+pub use experiment::{
+    Adjusted, Difference, Measured, Proportion, RatioMismatch, StatisticsError, cuped,
+    sample_ratio, sample_size, two_proportions,
+};
+pub use rank::kendall_tau;
+pub use sequential::{AlwaysValid, always_valid, always_valid_mean};
 
 use crate::Random;
 use crate::odds::softplus;
@@ -142,6 +164,8 @@ fn check_lengths(predictions: &[f32], labels: &[bool]) {
     assert_eq!(predictions.len(), labels.len(), "one label a prediction");
 }
 
+#[cfg(test)]
+mod experiment_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
