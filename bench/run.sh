@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 failed=()
 for what in "start: the idle binary" "dedup: memory of duplicates" "count: counting in memory" "click: redirects" \
     "ingest: batches" "query: questions" "fresh: until a click is visible" "hot: hot ads, users and addresses" \
-    "predict: predictions" "features: rows of features" "learn: the online model" \
+    "predict: predictions" "features: rows of features" "trees: models of LightGBM" "learn: the online model" \
     "dcn: DCN-v2, served and learned" "restart: a long log"; do
     echo "== $what"
     bash "bench/${what%%:*}.sh" || failed+=("${what%%:*}")
