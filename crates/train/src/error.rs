@@ -44,9 +44,9 @@ pub enum TrainError {
     /// The data does not suffice for what was asked.
     #[error("{0}")]
     Data(String),
-    /// LightGBM refused; its own words.
-    #[error("LightGBM: {0}")]
-    LightGbm(String),
+    /// The caller's [`crate::Progress`] said so.
+    #[error("stopped before it was done")]
+    Stopped,
     /// A kept state cannot be taken up.
     #[error(transparent)]
     State(#[from] reckon_model::StateError),

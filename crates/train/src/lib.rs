@@ -2,8 +2,8 @@
 //!
 //! A data set is a [`Table`]: rows on disk, in the order of their time, read chunk by chunk, so that it
 //! may be larger than memory. [`data`] makes one of logs that others wrote, [`split`] cuts it by time
-//! without tearing a list apart, [`fit`] learns from its first part, calibrates on its second and never
-//! looks at its third, which [`judge`] is given.
+//! without tearing a list apart, [`mod@fit`] learns from its first part, calibrates on its second and never
+//! looks at its third.
 //!
 //! There is no clock here and no hidden chance: the same table, options and seed make the same bytes.
 //! How far work has come is told to a [`Progress`]; what becomes of that is for the caller.
@@ -11,6 +11,7 @@
 pub mod data;
 mod error;
 mod evaluate;
+pub mod fit;
 pub mod lake;
 mod progress;
 pub mod split;
@@ -18,6 +19,7 @@ pub mod table;
 
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Slice, evaluate, for_each_answer};
+pub use fit::{Fitted, fit};
 pub use progress::{Progress, Silent};
 pub use split::{Parts, Sampling, Share};
 pub use table::{Order, RowRef, Rows, Schema, Table, TableWriter};

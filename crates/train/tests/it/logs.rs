@@ -34,10 +34,10 @@ fn root() -> PathBuf {
 }
 
 /// Imports a real log, and says how many rows and clicks it has.
-fn real(format: Format, name: &str) -> Option<(Rows, Table)> {
+fn real(format: &Format, name: &str) -> Option<(Rows, Table)> {
     let folder = tempfile::tempdir().expect("a folder");
     let log = log(folder.path(), name)?;
-    let table = import(&format, &log, &folder.path().join("rows"), &mut Silent).expect(name);
+    let table = import(format, &log, &folder.path().join("rows"), &mut Silent).expect(name);
     assert!(table.is_sorted());
     Parts::usual(&table).expect("it can be cut");
     Some((read(&table), table))
@@ -49,7 +49,7 @@ fn clicks(rows: &Rows) -> usize {
 
 #[test]
 fn criteo_is_read_and_counts_only_what_came_before() {
-    let Some((rows, table)) = real(Format::Criteo, "criteo/train.tsv") else { return };
+    let Some((rows, table)) = real(&Format::Criteo, "criteo/train.tsv") else { return };
     assert_eq!((rows.len(), clicks(&rows)), (8_000, 1_728));
     let (seen, rate) = (table.schema().column("C1 seen"), table.schema().column("C1 rate"));
     let (seen, rate) = (seen.expect("a column"), rate.expect("a column"));
@@ -76,27 +76,27 @@ fn criteo_is_read_and_counts_only_what_came_before() {
 
 #[test]
 fn the_other_logs_are_read() {
-    if let Some((rows, _)) = real(Format::Avazu, "avazu/train.csv") {
+    if let Some((rows, _)) = real(&Format::Avazu, "avazu/train.csv") {
         assert_eq!((rows.len(), clicks(&rows)), (8_999, 1_563));
     }
     for (name, expected) in [("men", 69), ("women", 46)] {
         let name = format!("open-bandit/bts/{name}/{name}.csv");
-        if let Some((rows, _)) = real(Format::OpenBandit, &name) {
+        if let Some((rows, _)) = real(&Format::OpenBandit, &name) {
             assert_eq!((rows.len(), clicks(&rows)), (10_000, expected));
             assert!(rows.positions.iter().all(|place| (1..=3).contains(place)));
         }
     }
-    if let Some((rows, _)) = real(Format::Mind, "mind/behaviors.tsv") {
+    if let Some((rows, _)) = real(&Format::Mind, "mind/behaviors.tsv") {
         let lists = rows.groups.last().copied();
         assert_eq!(lists, Some(3_750));
         assert!((0.03..0.06).contains(&(clicks(&rows) as f64 / rows.len() as f64)));
     }
-    if let Some((rows, _)) = real(Format::Trivago, "trivago/trivago_val_100k.parquet.snappy") {
+    if let Some((rows, _)) = real(&Format::Trivago, "trivago/trivago_val_100k.parquet.snappy") {
         let first = rows.iter().filter(|row| row.position == 1);
         assert_eq!(first.clone().count(), 13_597);
         assert_eq!(first.filter(|row| row.label).count(), 4_209);
     }
-    if let Some((rows, _)) = real(Format::Tiangong, "tiangong/train_per_query_quid.txt") {
+    if let Some((rows, _)) = real(&Format::Tiangong, "tiangong/train_per_query_quid.txt") {
         assert_eq!(rows.len(), 28_720);
         let clicked = |place| rows.iter().filter(|row| row.position == place && row.label).count();
         assert_eq!([1, 2, 10].map(clicked), [378, 252, 34]);
@@ -174,7 +174,7 @@ fn a_file_tells_what_its_columns_are() {
 
 #[test]
 fn rows_of_one_list_do_not_know_each_others_clicks() {
-    let Some((rows, table)) = real(Format::Tiangong, "tiangong/train_per_query_quid.txt") else {
+    let Some((rows, table)) = real(&Format::Tiangong, "tiangong/train_per_query_quid.txt") else {
         return;
     };
     let seen = table.schema().column("pair seen").expect("a column");

@@ -1,5 +1,8 @@
 //! The data set, the fit and the judge, from the outside.
 
+#![expect(clippy::print_stdout, reason = "tests say how much they compared")]
+
+mod fits_that_learn_wrongly;
 mod logs;
 mod market;
 mod tables_tear;

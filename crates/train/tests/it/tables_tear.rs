@@ -10,7 +10,7 @@ use reckon_train::{Order, Parts, Rows, Sampling, Share, Table, TableWriter, Trai
 
 use crate::market::{self, Market};
 
-const MARKET: Market = Market { rows: 30_000, list: 7, seed: 3, bias: 0.0 };
+const MARKET: Market = Market { rows: 30_000, list: 7, seed: 3, bias: 0.0, users: 300, ads: 200 };
 
 fn read(table: &Table, share: &Share, order: Order, batch: usize) -> Rows {
     let mut all = Rows::new(table.schema());

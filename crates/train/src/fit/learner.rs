@@ -1,0 +1,151 @@
+//! Models that learn row by row, as the loop over batches sees them.
+
+use reckon_event::Feature;
+use reckon_model::dcn::{Batch, Shape, Survey, SurveyOptions, Trainer};
+use reckon_model::factor::{FactorOptions, Ffm, Fm};
+use reckon_model::{Linear, LinearOptions};
+
+use super::batches::Task;
+use super::encoding::Encoding;
+use super::model::{Model, factor, features};
+use super::options::Learner;
+use crate::split::for_each_batch;
+use crate::{Order, Rows, TrainError};
+
+/// A model that is learning.
+pub(super) enum Learning {
+    Linear(Box<Linear>, Vec<Feature>),
+    Fm(Box<Fm>),
+    Ffm(Box<Ffm>),
+    Dcn(Box<Trainer>),
+}
+
+impl Learning {
+    /// A model that has seen nothing, for encoded rows of this shape.
+    pub fn new(task: &Task<'_>, encoding: &Encoding) -> Result<Self, TrainError> {
+        let schema = encoding.schema(task.table.schema());
+        let start = task.click_rate.clamp(1e-4, 0.5) as f32;
+        match &task.options.learner {
+            Learner::Linear { options, .. } => {
+                let options = LinearOptions { start, ..*options };
+                options.check().map_err(|error| TrainError::option("linear", error.to_string()))?;
+                Ok(Learning::Linear(Box::new(Linear::new(options)), Vec::new()))
+            }
+            Learner::Factor { is_field_aware, factors, bits, alpha, linear_alpha, l2, .. } => {
+                let options = FactorOptions {
+                    factors: *factors,
+                    bits: *bits,
+                    alpha: *alpha,
+                    linear_alpha: *linear_alpha,
+                    l2: *l2,
+                    start,
+                    seed: task.options.seed,
+                    ..FactorOptions::new(schema.fields.len(), schema.numeric.len())
+                };
+                let refused = |error: reckon_model::factor::FactorError| {
+                    TrainError::option("factor", error.to_string())
+                };
+                match is_field_aware {
+                    true => Ok(Learning::Ffm(Box::new(Ffm::new(options).map_err(refused)?))),
+                    false => Ok(Learning::Fm(Box::new(Fm::new(options).map_err(refused)?))),
+                }
+            }
+            Learner::Dcn {
+                embedding,
+                buckets,
+                seen_min,
+                cross_layers,
+                rank,
+                hidden,
+                structure,
+                options,
+                ..
+            } => {
+                let shape = Shape {
+                    columns: schema.numeric.len(),
+                    fields: schema.fields.len(),
+                    user_columns: schema.user_numeric,
+                    user_fields: schema.user_fields,
+                    embedding: *embedding,
+                    buckets: *buckets,
+                    cross_layers: *cross_layers,
+                    rank: *rank,
+                    hidden: hidden.clone(),
+                    structure: *structure,
+                };
+                options.check().map_err(|error| TrainError::option("dcn", error.to_string()))?;
+                let survey = SurveyOptions { seen_min: *seen_min, ..SurveyOptions::default() };
+                let inputs = survey_of(task, &shape, survey)?;
+                let seed = task.options.seed;
+                let trainer = Trainer::with_inputs(&shape, *options, inputs, seed);
+                Ok(Learning::Dcn(Box::new(trainer)))
+            }
+        }
+    }
+
+    /// Learns encoded rows; `labels` is 1 for clicked ones.
+    pub fn learn(&mut self, rows: &Rows, labels: &[f32]) -> Result<(), TrainError> {
+        match self {
+            Learning::Linear(model, inputs) => rows.iter().for_each(|row| {
+                features(row.keys, inputs);
+                model.learn(inputs, row.label, row.weight);
+            }),
+            Learning::Fm(model) => rows.iter().for_each(|row| {
+                model.learn(factor(row), row.label, row.weight);
+            }),
+            Learning::Ffm(model) => rows.iter().for_each(|row| {
+                model.learn(factor(row), row.label, row.weight);
+            }),
+            Learning::Dcn(trainer) => {
+                let batch = Batch {
+                    numeric: &rows.numeric,
+                    keys: &rows.keys,
+                    labels,
+                    weights: &rows.weights,
+                };
+                let learned = trainer.step(&batch);
+                learned.map_err(|error| TrainError::Data(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> Result<Model, TrainError> {
+        let mut bytes = Vec::new();
+        match self {
+            Learning::Linear(model, _) => {
+                model.encode_state(&mut bytes);
+                Model::linear(bytes)
+            }
+            Learning::Fm(model) => {
+                model.encode(&mut bytes);
+                Model::fm(bytes)
+            }
+            Learning::Ffm(model) => {
+                model.encode(&mut bytes);
+                Model::ffm(bytes)
+            }
+            Learning::Dcn(trainer) => {
+                trainer.weights().to_bytes(&mut bytes);
+                Model::dcn(bytes)
+            }
+        }
+    }
+}
+
+/// How each column's numbers lie, and which keys are frequent.
+fn survey_of(
+    task: &Task<'_>,
+    shape: &Shape,
+    options: SurveyOptions,
+) -> Result<reckon_model::dcn::Inputs, TrainError> {
+    let refused =
+        |error: reckon_model::dcn::TensorError| TrainError::option("dcn", error.to_string());
+    let mut survey = Survey::new(shape, options).map_err(refused)?;
+    for_each_batch(task.table, &task.train, Order::Logged, |batch| {
+        survey.see(&batch.numeric, &batch.keys);
+        Ok(())
+    })?;
+    survey.inputs().map_err(refused)
+}

@@ -1,0 +1,125 @@
+//! What is fitted, and how.
+
+use reckon_model::LinearOptions;
+use reckon_model::dcn::{Structure, TrainerOptions};
+
+use crate::{Sampling, TrainError};
+
+/// Rows of a batch, at most.
+const BATCH_ROWS_MAX: usize = 65_536;
+
+/// How a model is fitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitOptions {
+    /// What is fitted.
+    pub learner: Learner,
+    /// Which of the unclicked rows are learned from.
+    pub sampling: Sampling,
+    /// Decides every draw.
+    pub seed: u64,
+    /// How far the calibration may bend off its line before there is data: see
+    /// [`reckon_model::CalibratorOptions::deviation`].
+    pub calibration_deviation: f64,
+}
+
+/// What is fitted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Learner {
+    /// Logistic regression: FTRL over hashed categories and buckets of numbers.
+    Linear {
+        /// Its rates.
+        options: LinearOptions,
+        /// How long it learns.
+        epochs: Epochs,
+    },
+    /// A factorisation machine, field-aware or not.
+    Factor {
+        /// Field-aware.
+        is_field_aware: bool,
+        /// Length of a vector.
+        factors: usize,
+        /// The table has `2^bits` slots.
+        bits: u8,
+        /// How fast vectors learn.
+        alpha: f32,
+        /// How fast linear weights learn.
+        linear_alpha: f32,
+        /// Pull of weights towards 0.
+        l2: f32,
+        /// How long it learns.
+        epochs: Epochs,
+    },
+    /// DCN-v2.
+    Dcn {
+        /// Numbers of an embedding.
+        embedding: usize,
+        /// Rows that rare keys share; a power of two.
+        buckets: usize,
+        /// Keys seen so often have an embedding of their own.
+        seen_min: u8,
+        /// Cross layers.
+        cross_layers: usize,
+        /// Rank of the cross layers' matrices; 0: full.
+        rank: usize,
+        /// Widths of the hidden layers.
+        hidden: Vec<usize>,
+        /// Stacked or parallel.
+        structure: Structure,
+        /// Its rates.
+        options: TrainerOptions,
+        /// How long it learns.
+        epochs: Epochs,
+    },
+}
+
+/// How long a model learns that goes over its rows again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epochs {
+    /// Times over all rows, at most.
+    pub most: usize,
+    /// It ends when so many in a row have not been better on the validation rows.
+    pub patience: usize,
+    /// Rows of a batch.
+    pub batch: usize,
+}
+
+impl Epochs {
+    /// The usual.
+    pub const USUAL: Epochs = Epochs { most: 20, patience: 2, batch: 512 };
+}
+
+impl FitOptions {
+    /// The usual fit of a learner.
+    pub fn of(learner: Learner) -> Self {
+        FitOptions { learner, sampling: Sampling::NONE, seed: 1, calibration_deviation: 0.1 }
+    }
+
+    pub(super) fn check(&self) -> Result<(), TrainError> {
+        let refuse = |option, problem: &str| Err(TrainError::option(option, problem));
+        if self.sampling.one_in == 0 {
+            return refuse("sampling", "one in at least 1");
+        }
+        if self.calibration_deviation.is_nan() || self.calibration_deviation <= 0.0 {
+            return refuse("calibration_deviation", "above 0");
+        }
+        let epochs = self.learner.epochs();
+        if epochs.most == 0 || epochs.patience == 0 {
+            return refuse("epochs", "at least one, and a patience of at least one");
+        }
+        if !(1..=BATCH_ROWS_MAX).contains(&epochs.batch) {
+            return refuse("epochs.batch", "1 to 65,536 rows");
+        }
+        Ok(())
+    }
+}
+
+impl Learner {
+    /// How long it learns.
+    pub fn epochs(&self) -> Epochs {
+        match self {
+            Learner::Linear { epochs, .. }
+            | Learner::Factor { epochs, .. }
+            | Learner::Dcn { epochs, .. } => *epochs,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A model that learned the order of its rows instead of the rows; that was best after three rounds and
+//! is handed out as it was after twenty; that saw one row in five of those not clicked and bids five times
+//! too much; that is another one whenever it is trained again. Each looks like a model.
+//!
+//! The market of these tests knows its true probabilities, so a model is held against the truth itself.
+
+use reckon_model::dcn::{Structure, TrainerOptions};
+use reckon_model::{
+    LinearOptions, auc, calibration_ratio, expected_calibration_error, log_loss, sigmoid,
+};
+use reckon_train::fit::{Encoding, Epochs, FitOptions, Fitted, Learner};
+use reckon_train::split::for_each_batch;
+use reckon_train::{
+    Order, Parts, Progress, RowRef, Rows, Sampling, Share, Silent, Table, TableWriter, TrainError,
+    fit,
+};
+
+use crate::market::{self, Market};
+
+const MARKET: Market = Market { rows: 40_000, list: 5, seed: 11, bias: 0.0, users: 35, ads: 20 };
+const EPOCHS: Epochs = Epochs { most: 10, patience: 2, batch: 128 };
+
+fn linear() -> Learner {
+    let options = LinearOptions { bits: 14, ..LinearOptions::default() };
+    Learner::Linear { options, epochs: EPOCHS }
+}
+
+fn factor(is_field_aware: bool) -> Learner {
+    Learner::Factor {
+        is_field_aware,
+        factors: 4,
+        bits: 12,
+        alpha: 0.05,
+        linear_alpha: 0.06,
+        l2: 0.0,
+        epochs: EPOCHS,
+    }
+}
+
+fn dcn() -> Learner {
+    Learner::Dcn {
+        embedding: 4,
+        buckets: 256,
+        seen_min: 4,
+        cross_layers: 2,
+        rank: 0,
+        hidden: vec![16],
+        structure: Structure::Parallel,
+        options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
+        epochs: EPOCHS,
+    }
+}
+
+/// A market's table in a folder that goes when it is dropped.
+fn table(market: Market) -> (tempfile::TempDir, Table) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = market::write(market, &folder.path().join("rows"));
+    (folder, table)
+}
+
+/// What a model says of the test rows, beside what is true.
+#[derive(Default)]
+struct Said {
+    logits: Vec<f32>,
+    labels: Vec<bool>,
+    truths: Vec<f32>,
+}
+
+impl Said {
+    fn of(fitted: &Fitted, table: &Table, parts: &Parts) -> Self {
+        let mut said = Said::default();
+        for_each_batch(table, &Share::all(parts.test.clone()), Order::Logged, |batch| {
+            said.labels.extend_from_slice(&batch.labels);
+            said.truths.extend_from_slice(&batch.truths);
+            fitted.calibrated(batch, &mut said.logits)
+        })
+        .expect("rows are scored");
+        assert_eq!(said.logits.len() as u64, parts.test.end - parts.test.start);
+        said
+    }
+
+    fn probabilities(&self) -> Vec<f32> {
+        self.logits.iter().map(|&logit| sigmoid(logit)).collect()
+    }
+
+    fn auc(&self) -> f64 {
+        auc(&self.logits, &self.labels).expect("clicks and others")
+    }
+
+    /// The best that can be.
+    fn auc_of_truth(&self) -> f64 {
+        auc(&self.truths, &self.labels).expect("clicks and others")
+    }
+}
+
+/// Fits, and holds the model against the truth: at most so much AUC is lost, and probabilities are
+/// those that are seen.
+fn check(learner: Learner, lost_max: f64) -> Fitted {
+    let (_folder, table) = table(MARKET);
+    let parts = Parts::usual(&table).expect("parts");
+    let fitted = fit(&table, &parts, &FitOptions::of(learner), &mut Silent).expect("a model");
+    let said = Said::of(&fitted, &table, &parts);
+    let (auc, best) = (said.auc(), said.auc_of_truth());
+    let error = expected_calibration_error(&said.probabilities(), &said.labels, 10);
+    let loss = log_loss(&said.logits, &said.labels);
+    println!(
+        "{}: AUC {auc:.4} of {best:.4}, ECE {error:.4}, log loss {loss:.4}, {} rows, {} epochs",
+        fitted.model.kind(),
+        said.labels.len(),
+        fitted.epochs,
+    );
+    assert!(best > 0.7, "a market in which something can be learned: {best}");
+    assert!(auc > best - lost_max && auc < best + 0.01, "{auc} of {best}");
+    assert!(error < 0.02, "{error}");
+    assert_eq!(fitted.training.rows, parts.train.end - parts.train.start);
+    assert_eq!((fitted.training.from_ms, fitted.sampling_w), (0, 1.0));
+    fitted
+}
+
+#[test]
+fn a_linear_model_learns_all_but_the_pairs() {
+    check(linear(), 0.065);
+}
+
+#[test]
+fn a_factorisation_machine_learns_pairs() {
+    check(factor(false), 0.03);
+}
+
+#[test]
+fn a_field_aware_machine_learns_pairs() {
+    check(factor(true), 0.025);
+}
+
+#[test]
+fn a_network_learns_numbers_and_pairs() {
+    let fitted = check(dcn(), 0.035);
+    assert_eq!(fitted.encoding, Encoding::Plain);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
+    let (_folder, table) = table(Market { rows: 6_000, ..MARKET });
+    let parts = Parts::usual(&table).expect("parts");
+    for learner in [linear(), factor(false), factor(true), dcn()] {
+        let fitted = |seed| {
+            let options = FitOptions { seed, ..FitOptions::of(learner.clone()) };
+            fit(&table, &parts, &options, &mut Silent).expect("a model")
+        };
+        let (once, again, other) = (fitted(1), fitted(1), fitted(2));
+        let kind = once.model.kind();
+        assert_eq!(once.model.bytes(), again.model.bytes(), "{kind}");
+        assert_eq!((&once.calibration, once.epochs), (&again.calibration, again.epochs), "{kind}");
+        assert_eq!(once.encoding, again.encoding, "{kind}");
+        assert_ne!(once.model.bytes(), other.model.bytes(), "{kind}: the seed decides the order");
+    }
+}
+
+#[test]
+fn one_in_five_with_its_correction_is_calibrated_and_without_it_is_not() {
+    let (_folder, table) = table(MARKET);
+    let parts = Parts::usual(&table).expect("parts");
+    for learner in [linear(), factor(false), dcn()] {
+        let sampling = Sampling { one_in: 5, seed: 4 };
+        let options = FitOptions { sampling, ..FitOptions::of(learner) };
+        let fitted = fit(&table, &parts, &options, &mut Silent).expect("a model");
+        assert!((fitted.sampling_w - 0.2).abs() < 0.01, "{}", fitted.sampling_w);
+        let said = Said::of(&fitted, &table, &parts);
+        let ratio = calibration_ratio(&said.probabilities(), &said.labels).expect("clicks");
+        let error = expected_calibration_error(&said.probabilities(), &said.labels, 10);
+        // The correction alone: log odds before the calibration, which could hide a missing one.
+        let mut corrected = Vec::new();
+        for_each_batch(&table, &Share::all(parts.test.clone()), Order::Logged, |batch| {
+            fitted.logits(batch, &mut corrected)
+        })
+        .expect("rows are scored");
+        let share = |shift: f32| {
+            let shifted: Vec<_> = corrected.iter().map(|logit| sigmoid(logit + shift)).collect();
+            calibration_ratio(&shifted, &said.labels).expect("clicks")
+        };
+        let (with, without) = (share(0.0), share(-fitted.sampling_w.ln() as f32));
+        println!(
+            "{}: ratio {ratio:.3}, ECE {error:.4}; before calibration {with:.3}, uncorrected {without:.3}",
+            fitted.model.kind()
+        );
+        assert!((ratio - 1.0).abs() < 0.08 && error < 0.02, "{ratio} {error}");
+        assert!((with - 1.0).abs() < 0.2, "{with}");
+        assert!(without > 1.8, "{without}: the test could not have told");
+    }
+}
+
+#[test]
+fn what_is_kept_is_the_best_epoch_and_not_the_last() {
+    let (_folder, table) = table(Market { rows: 6_000, ..MARKET });
+    let parts = Parts::usual(&table).expect("parts");
+    let of = |most, patience| {
+        // Rates at which the machine learns its rows by heart.
+        let epochs = Epochs { most, patience, batch: 64 };
+        let mut learner = factor(false);
+        if let Learner::Factor { alpha, linear_alpha, epochs: own, .. } = &mut learner {
+            (*alpha, *linear_alpha, *own) = (0.5, 0.5, epochs);
+        }
+        fit(&table, &parts, &FitOptions::of(learner), &mut Silent).expect("a model")
+    };
+    let patient = of(12, 12);
+    assert!(patient.epochs < 12, "more epochs did harm: {}", patient.epochs);
+    let cut = of(patient.epochs, 12);
+    assert_eq!(cut.model.bytes(), patient.model.bytes());
+    assert_eq!(cut.validation_loss, patient.validation_loss);
+}
+
+/// Ends the work after some batches.
+struct Impatient {
+    left: usize,
+    seen: Vec<(u64, u64)>,
+}
+
+impl Progress for Impatient {
+    fn advance(&mut self, _step: &str, done: u64, total: u64) {
+        self.left -= 1;
+        self.seen.push((done, total));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.left == 0
+    }
+}
+
+#[test]
+fn a_fit_says_how_far_it_is_and_ends_when_told() {
+    let (_folder, table) = table(Market { rows: 6_000, ..MARKET });
+    let parts = Parts::usual(&table).expect("parts");
+    let mut impatient = Impatient { left: 3, seen: Vec::new() };
+    let ended = fit(&table, &parts, &FitOptions::of(linear()), &mut impatient);
+    assert!(matches!(ended, Err(TrainError::Stopped)), "{ended:?}");
+    let total = parts.train.end;
+    assert_eq!(impatient.seen, [(128, total), (256, total), (384, total)]);
+}
+
+#[test]
+fn what_cannot_be_learned_is_refused_with_the_reason() {
+    let (folder, table) = table(Market { rows: 6_000, ..MARKET });
+    let parts = Parts::usual(&table).expect("parts");
+    let refused = |table: &Table, options: FitOptions| {
+        fit(table, &parts, &options, &mut Silent).expect_err("it is refused").to_string()
+    };
+    let mut none = linear();
+    if let Learner::Linear { epochs, .. } = &mut none {
+        epochs.most = 0;
+    }
+    assert!(refused(&table, FitOptions::of(none)).starts_with("epochs: at least one"));
+    let mut wild = linear();
+    if let Learner::Linear { options, .. } = &mut wild {
+        options.alpha = 0.0;
+    }
+    let reason = refused(&table, FitOptions::of(wild));
+    assert!(reason.contains("alpha must be above 0"), "{reason}");
+    let options =
+        FitOptions { sampling: Sampling { one_in: 0, seed: 1 }, ..FitOptions::of(linear()) };
+    assert!(refused(&table, options).starts_with("sampling: one in at least 1"));
+    let unclicked = without_clicks(&table, &folder.path().join("unclicked"));
+    let reason = refused(&unclicked, FitOptions::of(dcn()));
+    assert!(reason.contains("nothing can be learned"), "{reason}");
+}
+
+/// The same rows, of which nobody clicked one.
+fn without_clicks(table: &Table, path: &std::path::Path) -> Table {
+    let mut writer = TableWriter::create(path, table.schema()).expect("a table begins");
+    let all = Share::all(0..table.len());
+    let mut push = |row: RowRef<'_>| writer.push(RowRef { label: false, ..row });
+    for_each_batch(table, &all, Order::Logged, |batch: &Rows| batch.iter().try_for_each(&mut push))
+        .expect("rows are copied");
+    writer.finish().expect("a table is finished")
+}
