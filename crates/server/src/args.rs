@@ -47,6 +47,8 @@ pub enum Command {
     Erase(Erase),
     /// Ask the lake in SQL: tables `events`, `records`, `revisions`.
     Sql(Sql),
+    /// Fit a model on rows that were served, or on those of a file, and write it as a bundle.
+    Train(Train),
     /// How good a bundle's probabilities are on rows whose outcome is known, as JSON.
     Evaluate(OnData),
     /// What a bundle says of rows: one probability a line, in the order of the rows.
@@ -206,6 +208,52 @@ pub struct OnData {
     pub label: String,
 }
 
+/// `reckon train`
+#[derive(Debug, Args)]
+pub struct Train {
+    /// A configuration file that lies over the defaults: it says where the lake is, and names the plan.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the rows are: a data folder, whose lake is read, or FORMAT:FILE.
+    #[arg(long, value_name = "DIR|FORMAT:FILE", default_value = "data")]
+    pub data: String,
+    /// What to fit.
+    #[arg(long, value_enum, default_value = "dcn")]
+    pub model: Learner,
+    /// Rows served from this moment on, such as 2026-11-21T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Rows served before this moment.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// The column that says what was clicked, of csv and parquet.
+    #[arg(long, value_name = "COLUMN", default_value = "label")]
+    pub label: String,
+    /// Learn from one of so many rows that were not clicked; the bundle corrects for it.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample: u32,
+    /// Decides every draw: the same rows and seed make the same bundle.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Go over the training rows so often at most.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub epochs: u16,
+    /// Where the bundle is written.
+    #[arg(long, value_name = "BUNDLE", default_value = "model.bundle")]
+    pub out: PathBuf,
+}
+
+/// What can be asked for; not all of it can be done yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Learner {
+    /// A deep and cross network, DCN-v2.
+    Dcn,
+    /// Logistic regression.
+    Linear,
+    /// Boosted trees.
+    Lightgbm,
+}
+
 /// `reckon models`
 #[derive(Debug, Args)]
 pub struct Models {
@@ -217,6 +265,18 @@ pub struct Models {
 /// `reckon models ...`
 #[derive(Debug, Subcommand)]
 pub enum ModelsWhat {
+    /// Make a bundle of a LightGBM text model, an ONNX file, or DCN-v2 weights in safetensors.
+    Import {
+        /// The model.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where the bundle is written.
+        #[arg(long, value_name = "BUNDLE")]
+        out: PathBuf,
+        /// The share of unclicked rows that it was trained on, above 0 and at most 1.
+        #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+        sampling: f64,
+    },
     /// Check a bundle, and tell what it says of itself.
     Show {
         /// The bundle.
@@ -234,7 +294,8 @@ pub struct Data {
     pub file: PathBuf,
 }
 
-fn parse_data(text: &str) -> Result<Data, String> {
+/// Reads FORMAT:FILE.
+pub fn parse_data(text: &str) -> Result<Data, String> {
     match text.split_once(':') {
         Some((format, file)) if !file.is_empty() => {
             Ok(Data { format: format.to_owned(), file: file.into() })

@@ -64,10 +64,10 @@ impl Slice {
     }
 }
 
-/// Judges a bundle by all rows of a table.
-pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation, TrainError> {
+/// Judges a bundle by a share of a table.
+pub fn evaluate(bundle: &Bundle, table: &Table, share: &Share) -> Result<Evaluation, TrainError> {
     let (mut probabilities, mut labels, mut positions) = (Vec::new(), Vec::new(), BTreeMap::new());
-    for_each_answer(bundle, table, |rows, answers| {
+    for_each_answer(bundle, table, share, |rows, answers| {
         for (row, &probability) in rows.iter().zip(answers) {
             probabilities.push(probability);
             labels.push(row.label);
@@ -122,18 +122,18 @@ fn deciles(probabilities: &[f32], labels: &[bool]) -> Vec<Slice> {
     order.chunks(order.len().div_ceil(10).max(1)).map(slice).collect()
 }
 
-/// Asks a bundle about every row of a table, in the table's order: `each` is given rows and their
+/// Asks a bundle about every row of a share of a table, in the table's order: `each` is given rows and their
 /// probabilities. Rows of one list are asked about together, as a request is: a second stage re-scores
 /// the best of a list.
 pub fn for_each_answer(
     bundle: &Bundle,
     table: &Table,
+    share: &Share,
     mut each: impl FnMut(&Rows, &[f32]) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
     let mut asker = Asker::new(bundle, table.schema())?;
     let mut list = Rows::new(table.schema());
-    let whole = Share::all(0..table.len());
-    for_each_batch(table, &whole, Order::Logged, |batch| {
+    for_each_batch(table, share, Order::Logged, |batch| {
         let mut start = 0;
         while start < batch.len() {
             let group = batch.groups[start];

@@ -8,6 +8,7 @@
 //! There is no clock here and no hidden chance: the same table, options and seed make the same bytes.
 //! How far work has come is told to a [`Progress`]; what becomes of that is for the caller.
 
+pub mod bundled;
 pub mod data;
 mod error;
 mod evaluate;

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reckon_bundle::Bundle;
 use reckon_disk::TempDir;
 use reckon_train::data::{DelimitedOptions, Format, import};
-use reckon_train::{Progress, Table, TrainError, for_each_answer};
+use reckon_train::{Progress, Share, Table, TrainError, for_each_answer};
 
 use crate::args::{Data, OnData};
 
@@ -19,7 +19,8 @@ pub fn evaluate(asked: &OnData) -> Result<ExitCode> {
     let bundle = open(asked)?;
     let folder = TempDir::new("evaluate");
     let table = table(&asked.data, &asked.label, &folder)?;
-    let figures = reckon_train::evaluate(&bundle, &table).context("evaluate")?;
+    let figures =
+        reckon_train::evaluate(&bundle, &table, &Share::all(0..table.len())).context("evaluate")?;
     println!("{}", serde_json::to_string_pretty(&figures)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -31,7 +32,7 @@ pub fn predict(asked: &OnData) -> Result<ExitCode> {
     let table = table(&asked.data, &asked.label, &folder)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let written = |error: std::io::Error| TrainError::Data(format!("stdout: {error}"));
-    for_each_answer(&bundle, &table, |_, answers| {
+    for_each_answer(&bundle, &table, &Share::all(0..table.len()), |_, answers| {
         answers.iter().try_for_each(|answer| writeln!(out, "{answer}")).map_err(written)
     })
     .context("predict")?;
@@ -44,7 +45,7 @@ fn open(asked: &OnData) -> Result<Bundle> {
 }
 
 /// Reads rows into a table of their own, which goes with its folder.
-fn table(data: &Data, label: &str, folder: &TempDir) -> Result<Table> {
+pub fn table(data: &Data, label: &str, folder: &TempDir) -> Result<Table> {
     let format = format(&data.format, label)?;
     let mut bar = Bar(ProgressBar::hidden());
     let table = import(&format, &data.file, &folder.path().join("rows.table"), &mut bar);
@@ -68,7 +69,7 @@ fn format(name: &str, label: &str) -> Result<Format> {
 }
 
 /// A bar on a terminal; none elsewhere.
-struct Bar(ProgressBar);
+pub struct Bar(pub ProgressBar);
 
 impl Progress for Bar {
     fn advance(&mut self, step: &str, done: u64, total: u64) {

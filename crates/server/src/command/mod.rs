@@ -12,6 +12,7 @@ pub mod relocate;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
+pub mod train;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Explain(asked) => books::explain(&asked),
         Command::Erase(asked) => erase::run(&asked),
         Command::Sql(asked) => books::sql(&asked),
+        Command::Train(asked) => train::run(&asked),
         Command::Evaluate(asked) => evaluate::evaluate(&asked),
         Command::Predict(asked) => evaluate::predict(&asked),
         Command::Models(asked) => models::run(&asked),

@@ -10,6 +10,7 @@
 
 mod delay;
 mod labels;
+mod table;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::UInt8Type;
@@ -20,6 +21,7 @@ use reckon_lake::{LakeError, LakeFile, LakeReader, Table};
 
 pub use self::delay::Delays;
 use self::labels::Labels;
+pub use self::table::{schema, table};
 
 /// What is taken from a lake.
 #[derive(Clone, Copy, Debug, PartialEq)]

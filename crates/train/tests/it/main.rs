@@ -2,7 +2,9 @@
 
 #![expect(clippy::print_stdout, reason = "tests say how much they compared")]
 
+mod bundles_say_something_else;
 mod fits_that_learn_wrongly;
 mod logs;
 mod market;
+mod rows_of_the_lake;
 mod tables_tear;

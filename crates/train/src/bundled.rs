@@ -1,0 +1,121 @@
+//! From a fitted model to the contents of a bundle: calibrated on rows that were not sampled, with golden
+//! rows of the data it was trained on.
+
+use reckon_bundle::manifest::{Column, Field, Plan, Stage, Training};
+use reckon_bundle::{Contents, Golden, Kind, Manifest};
+use reckon_model::calibration::{Curve, Isotonic, Observation, Platt, Segmented};
+
+use crate::fit::{Encoding, Model};
+use crate::split::for_each_batch;
+use crate::{Fitted, Order, Parts, Rows, Share, Table, TrainError};
+
+/// Golden rows, from all over the validation rows.
+const GOLDEN_ROWS: usize = 256;
+/// Below so many clicks there are too few for a free curve: a line in log odds is fitted.
+const CLICKS_FOR_CURVE: u64 = 1_000;
+
+/// What no table says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// The plan of features that the columns are of; 0 where they are of none.
+    pub plan: u64,
+    /// When it is made, in ms since 1970.
+    pub created_ms: i64,
+}
+
+/// Makes the contents of a bundle of a model that was fitted on these parts of a table.
+pub fn contents(
+    fitted: &Fitted,
+    table: &Table,
+    parts: &Parts,
+    about: &About,
+) -> Result<Contents, TrainError> {
+    let kind = kind(fitted)?;
+    let validation = Share::all(parts.validation.clone());
+    Ok(Contents {
+        manifest: manifest(fitted, kind, about),
+        models: vec![fitted.model.bytes().to_vec()],
+        curves: vec![Segmented::of(curve(fitted, table, &validation)?)],
+        golden: golden(table, &validation)?,
+    })
+}
+
+fn kind(fitted: &Fitted) -> Result<Kind, TrainError> {
+    match (&fitted.model, &fitted.encoding) {
+        (Model::Dcn(..), Encoding::Plain) => Ok(Kind::Dcn),
+        (model, _) => Err(TrainError::option(
+            "model",
+            format!(
+                "a bundle has no place yet for how rows become those of {}; use dcn",
+                model.kind()
+            ),
+        )),
+    }
+}
+
+fn manifest(fitted: &Fitted, kind: Kind, about: &About) -> Manifest {
+    let schema = &fitted.schema;
+    let column = |name: &String| Column { name: name.clone(), default: None, importance: 0.0 };
+    let field = |name: &String| Field { name: name.clone(), importance: 0.0 };
+    let training = Training {
+        from_ms: fitted.training.from_ms,
+        to_ms: fitted.training.to_ms,
+        rows: fitted.training.rows,
+        clicks: fitted.training.clicks,
+    };
+    let columns = schema.numeric.iter().map(column).collect();
+    let fields = schema.fields.iter().map(field).collect();
+    Manifest {
+        stages: vec![Stage { kind, sampling: fitted.sampling_w, top: None }],
+        plan: match about.plan {
+            0 => Plan::default(),
+            version => Plan { version: 1, schema: format!("{version:016x}") },
+        },
+        user_columns: schema.user_numeric,
+        user_fields: schema.user_fields,
+        training: Some(training),
+        metrics: [("validation_log_loss".to_owned(), fitted.validation_loss)].into(),
+        created_ms: about.created_ms,
+        ..Manifest::of(kind, columns, fields)
+    }
+}
+
+/// Calibrated on all validation rows, after the sampling correction.
+fn curve(fitted: &Fitted, table: &Table, share: &Share) -> Result<Curve, TrainError> {
+    let mut observed = Vec::new();
+    let mut logits = Vec::new();
+    for_each_batch(table, share, Order::Logged, |batch| {
+        logits.clear();
+        fitted.logits(batch, &mut logits)?;
+        observed.extend(batch.iter().zip(&logits).map(|(row, &logit)| Observation {
+            logit,
+            label: row.label,
+            weight: row.weight,
+        }));
+        Ok(())
+    })?;
+    let clicks = observed.iter().filter(|one| one.label).count() as u64;
+    let failed = |error| TrainError::Data(format!("calibration: {error}"));
+    if clicks < CLICKS_FOR_CURVE {
+        return Platt::fit(&observed).map(Curve::Platt).map_err(failed);
+    }
+    Isotonic::fit(&observed).map(Curve::Isotonic).map_err(failed)
+}
+
+fn golden(table: &Table, share: &Share) -> Result<Golden, TrainError> {
+    let every = ((share.rows.end - share.rows.start) / GOLDEN_ROWS as u64).max(1);
+    let mut golden = Golden::default();
+    let mut number = 0;
+    for_each_batch(table, share, Order::Logged, |batch: &Rows| {
+        for row in batch.iter() {
+            if number % every == 0 && golden.rows() < GOLDEN_ROWS {
+                golden.numeric.extend_from_slice(row.numeric);
+                golden.keys.extend_from_slice(row.keys);
+                golden.segments.push(0);
+            }
+            number += 1;
+        }
+        Ok(())
+    })?;
+    Ok(golden)
+}
