@@ -24,7 +24,8 @@ install_peers() {
     echo "installing lightgbm $LIGHTGBM_VERSION and lleaves $LLEAVES_VERSION" >&2
     mkdir -p "$CACHE"
     python3 -m venv --clear "$PEERS"
-    "$PEERS/bin/pip" install --quiet --disable-pip-version-check "lightgbm==$LIGHTGBM_VERSION" "lleaves==$LLEAVES_VERSION" >&2
+    "$PEERS/bin/pip" install --quiet --disable-pip-version-check "lightgbm==$LIGHTGBM_VERSION" "lleaves==$LLEAVES_VERSION" \
+        "llvmlite==0.44.0" >&2 # Later ones lack what lleaves 1.3.0 compiles with.
     touch "$PEERS/$LIGHTGBM_VERSION-$LLEAVES_VERSION"
 }
 

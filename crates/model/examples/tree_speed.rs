@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Models and rows come in pairs; rows are f32 of this machine's byte order, row after row. Prints for
-//! each model the middle of 101 windows, each of which scores all rows, in nanoseconds a row and a node,
-//! and the sum of all margins, which a peer must have too (`bench/trees.sh`).
+//! each model the middle and the least of 101 windows, each of which scores all rows, in nanoseconds a row
+//! and a node, and the sum of all margins, which a peer must have too (`bench/trees.sh`).
 
 #![expect(clippy::print_stdout, reason = "this prints figures")]
 
@@ -35,7 +35,8 @@ fn measure(model: &str, rows: &str) {
     let nodes: usize = forest.trees().iter().map(|tree| tree.nodes.len()).sum();
     let middle = times[WINDOWS / 2];
     println!(
-        "reckon {model} ns_per_row {middle:.1} ns_per_node {:.4} trees {} leaves_max {} sum {:.9}",
+        "reckon {model} ns_per_row {middle:.1} least {:.1} ns_per_node {:.4} trees {} leaves_max {} sum {:.9}",
+        times[0],
         middle / nodes.max(1) as f64,
         forest.trees().len(),
         forest.leaves_max(),

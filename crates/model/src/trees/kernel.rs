@@ -3,7 +3,7 @@
 //! Everything here is `inline(always)`, because `dispatch` compiles it several times: for AVX-512, for
 //! AVX2 and for any machine. Comparisons, masks and additions are exact, so all of them say the same.
 
-use super::layout::{LANES, Layout, NO_SET, Plan, Question, SetQuestion, Step, Word};
+use super::layout::{LANES, Layout, NO_SET, Plan, Question, SetQuestion, Step, WORD, Word};
 use super::{Forest, dispatch, tree};
 
 /// One value a row.
@@ -44,7 +44,7 @@ pub(super) fn score(forest: &Forest, rows: &[f32], scratch: &mut Scratch, out: &
     let columns = forest.columns();
     for (block, out) in out.chunks_mut(LANES).enumerate() {
         let rows = &rows[block * LANES * columns..][..out.len() * columns];
-        fill(forest, rows, out.len(), &mut scratch.slots);
+        fill(forest, rows, &mut scratch.slots);
         let mut sums = [forest.options.base; LANES];
         add_trees(&forest.layout, &scratch.slots, &mut sums);
         for (out, sum) in out.iter_mut().zip(sums) {
@@ -55,15 +55,16 @@ pub(super) fn score(forest: &Forest, rows: &[f32], scratch: &mut Scratch, out: &
 
 /// Turns up to [`LANES`] rows into slots. Lanes without a row keep what they had.
 #[inline(always)]
-fn fill(forest: &Forest, rows: &[f32], count: usize, slots: &mut [Lanes]) {
+fn fill(forest: &Forest, rows: &[f32], slots: &mut [Lanes]) {
     let columns = forest.columns();
     for (slot, lanes) in forest.layout.slots.iter().zip(slots) {
-        let column = slot.column as usize;
-        for (row, lane) in lanes[..count].iter_mut().enumerate() {
-            *lane = forest.cleaned(rows[row * columns + column]);
+        for (lane, row) in lanes.iter_mut().zip(rows.chunks_exact(columns)) {
+            *lane = row[slot.column as usize];
         }
-        if let Some(missing) = slot.missing {
-            *lanes = lanes.map(|value| missing.treat(value));
+        // Apart from the loop above, so that it is as wide as the machine.
+        let treatment = slot.treatment(forest.options.tiny_is_zero);
+        for lane in lanes {
+            *lane = treatment.of(*lane);
         }
     }
 }
@@ -71,15 +72,19 @@ fn fill(forest: &Forest, rows: &[f32], count: usize, slots: &mut [Lanes]) {
 /// Adds to each lane the leaf that it comes to in every tree.
 #[inline(always)]
 fn add_trees(layout: &Layout, slots: &[Lanes], sums: &mut [f64; LANES]) {
-    let (mut word, mut question, mut set, mut step, mut leaf) = (0, 0, 0, 0, 0);
+    let mut asked = Asked::default();
+    let (mut word, mut step, mut leaf) = (0, 0, 0);
     for plan in &layout.plans {
-        let (places, leaf_count) = match *plan {
-            Plan::Bits { words_end, leaves } => {
+        let (Plan::Bits { leaves, .. } | Plan::Walk { leaves, .. }) = *plan;
+        let leaves = &layout.leaves[leaf..][..leaves as usize];
+        leaf += leaves.len();
+        match *plan {
+            Plan::Bits { words_end, .. } => {
                 let words = &layout.words[word..words_end as usize];
                 word = words_end as usize;
-                (first_leaves(layout, words, &mut question, &mut set, slots), leaves)
+                add_bits(layout, words, leaves, &mut asked, slots, sums);
             }
-            Plan::Walk { steps_end, nodes, depth, has_sets, leaves } => {
+            Plan::Walk { steps_end, nodes, depth, has_sets, .. } => {
                 let steps = &layout.steps[step..steps_end as usize];
                 step = steps_end as usize;
                 let places = if has_sets {
@@ -87,43 +92,81 @@ fn add_trees(layout: &Layout, slots: &[Lanes], sums: &mut [f64; LANES]) {
                 } else {
                     walk::<false>(layout, steps, depth, slots)
                 };
-                (places.map(|place| place - nodes), leaves)
+                for (sum, place) in sums.iter_mut().zip(&places) {
+                    *sum += leaves[(place - nodes) as usize];
+                }
             }
-        };
-        let leaves = &layout.leaves[leaf..][..leaf_count as usize];
-        leaf += leaf_count as usize;
-        for (sum, place) in sums.iter_mut().zip(places) {
-            *sum += leaves[place as usize];
         }
     }
 }
 
-/// The first leaf of each lane that no node of the tree rules out.
+/// How many questions of the forest were asked; they lie in the order of the trees.
+#[derive(Default)]
+struct Asked {
+    questions: usize,
+    sets: usize,
+}
+
+/// Adds the first leaf of each lane that no node of the tree rules out.
+///
+/// A word's leaves are an array of 32, and the place in it five bits: nothing is checked a lane.
+#[inline(always)]
+fn add_bits(
+    layout: &Layout,
+    words: &[Word],
+    leaves: &[f64],
+    asked: &mut Asked,
+    slots: &[Lanes],
+    sums: &mut [f64; LANES],
+) {
+    match leaves.as_chunks::<WORD>().0 {
+        [leaves] => {
+            let left = left_of(layout, &words[0], asked, slots);
+            for (sum, left) in sums.iter_mut().zip(&left) {
+                *sum += leaves[left.trailing_zeros() as usize % WORD];
+            }
+        }
+        _ => {
+            let places = first_leaves(layout, words, asked, slots);
+            for (sum, place) in sums.iter_mut().zip(&places) {
+                *sum += leaves[*place as usize];
+            }
+        }
+    }
+}
+
+/// The first leaf of each lane that no node of the tree rules out, of any number of words.
 #[inline(always)]
 fn first_leaves(
     layout: &Layout,
     words: &[Word],
-    question: &mut usize,
-    set: &mut usize,
+    asked: &mut Asked,
     slots: &[Lanes],
 ) -> [u32; LANES] {
     let mut places = [u32::MAX; LANES];
     for (index, word) in words.iter().enumerate() {
-        let questions = &layout.questions[*question..word.questions_end as usize];
-        let sets = &layout.set_questions[*set..word.sets_end as usize];
-        (*question, *set) = (word.questions_end as usize, word.sets_end as usize);
-        let mut left = ask(questions, slots);
-        for set in sets {
-            ask_set(&layout.sets, set, slots, &mut left);
-        }
-        let base = index as u32 * 32;
+        let left = left_of(layout, word, asked, slots);
+        let base = (index * WORD) as u32;
         for (place, left) in places.iter_mut().zip(left) {
-            // Words without a leaf that is left say 32, and are passed over.
+            // Words without a leaf that is left say nothing, and are passed over.
             let here = if left == 0 { u32::MAX } else { base + left.trailing_zeros() };
             *place = (*place).min(here);
         }
     }
     places
+}
+
+/// The leaves of the next word that no node rules out.
+#[inline(always)]
+fn left_of(layout: &Layout, word: &Word, asked: &mut Asked, slots: &[Lanes]) -> [u32; LANES] {
+    let questions = &layout.questions[asked.questions..word.questions_end as usize];
+    let sets = &layout.set_questions[asked.sets..word.sets_end as usize];
+    *asked = Asked { questions: word.questions_end as usize, sets: word.sets_end as usize };
+    let mut left = ask(questions, slots);
+    for set in sets {
+        ask_set(&layout.sets, set, slots, &mut left);
+    }
+    left
 }
 
 /// The leaves of a word that all questions leave.

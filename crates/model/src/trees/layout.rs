@@ -16,12 +16,12 @@
 
 use std::collections::HashMap;
 
-use super::{Child, Missing, Node, Split, Tree};
+use super::{Child, Missing, Node, Split, Tree, ZERO};
 
 /// Rows at a time.
 pub(super) const LANES: usize = 32;
 /// Leaves in a word of bits.
-const WORD: usize = 32;
+pub(super) const WORD: usize = 32;
 /// A level of a walk is taken to cost as much as so many questions to bits.
 const LEVEL_COST: usize = 24;
 
@@ -34,6 +34,39 @@ pub(super) struct Slot {
     pub(super) column: u32,
     /// None for categories, which are taken as they are.
     pub(super) missing: Option<Missing>,
+}
+
+/// What values become before they are compared: what is missing becomes less than every number if it
+/// goes left, and NaN, which is at most nothing, if it goes right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Treatment {
+    nan: f32,
+    zero: f32,
+    /// Whose absolute value is at most this is zero; below 0 if nothing is treated as zero.
+    zero_max: f32,
+}
+
+impl Slot {
+    pub(super) fn treatment(self, tiny_is_zero: bool) -> Treatment {
+        let side = |left| if left { f32::NEG_INFINITY } else { f32::NAN };
+        let zero_max = if tiny_is_zero { ZERO } else { -1.0 };
+        match self.missing {
+            None => Treatment { nan: f32::NAN, zero: 0.0, zero_max },
+            Some(Missing::None) => Treatment { nan: 0.0, zero: 0.0, zero_max },
+            Some(Missing::Nan { left }) => Treatment { nan: side(left), zero: 0.0, zero_max },
+            Some(Missing::Zero { left }) => {
+                Treatment { nan: side(left), zero: side(left), zero_max: ZERO }
+            }
+        }
+    }
+}
+
+impl Treatment {
+    #[inline(always)]
+    pub(super) fn of(self, value: f32) -> f32 {
+        let value_or_zero = if value.abs() <= self.zero_max { self.zero } else { value };
+        if value.is_nan() { self.nan } else { value_or_zero }
+    }
 }
 
 /// A question to all lanes: who says no keeps only the leaves of the mask.
@@ -90,7 +123,7 @@ pub(super) struct Layout {
     pub(super) set_questions: Vec<SetQuestion>,
     pub(super) steps: Vec<Step>,
     pub(super) sets: Vec<u32>,
-    /// Leaves of bit vectors from left to right, those of walks as they came.
+    /// Leaves of bit vectors from left to right, filled up to whole words; those of walks as they came.
     pub(super) leaves: Vec<f64>,
 }
 
@@ -214,11 +247,11 @@ impl Layout {
                 sets_end: self.set_questions.len() as u32,
             });
         }
+        let leaves = tree.leaves.len().next_multiple_of(WORD);
+        let end = self.leaves.len() + leaves;
         self.leaves.extend(order.leaves.iter().map(|&leaf| tree.leaves[leaf as usize]));
-        self.plans.push(Plan::Bits {
-            words_end: self.words.len() as u32,
-            leaves: tree.leaves.len() as u32,
-        });
+        self.leaves.resize(end, 0.0);
+        self.plans.push(Plan::Bits { words_end: self.words.len() as u32, leaves: leaves as u32 });
     }
 
     fn add_walk(&mut self, tree: &Tree, depth: usize, slots: &mut Slots) {

@@ -86,21 +86,6 @@ pub enum Missing {
     },
 }
 
-impl Missing {
-    /// The value as the comparison takes it: what is missing becomes less than every number if it
-    /// goes left, and NaN, which is at most nothing, if it goes right.
-    #[inline]
-    pub(super) fn treat(self, value: f32) -> f32 {
-        let side = |left| if left { f32::NEG_INFINITY } else { f32::NAN };
-        match self {
-            Missing::None if value.is_nan() => 0.0,
-            Missing::Zero { left } if value.is_nan() || value.abs() <= ZERO => side(left),
-            Missing::Nan { left } if value.is_nan() => side(left),
-            _ => value,
-        }
-    }
-}
-
 impl Split {
     /// The greatest f32 that still goes left: every f32 takes the branch that it takes at the f64.
     /// NaN if none does.
