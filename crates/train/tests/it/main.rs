@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "tests say how much they compared")]
 
 mod fits_that_learn_wrongly;
+mod judges_that_let_worse_models_through;
 mod logs;
 mod market;
 mod tables_tear;
