@@ -3,7 +3,7 @@
 //! A data set is a [`Table`]: rows on disk, in the order of their time, read chunk by chunk, so that it
 //! may be larger than memory. [`data`] makes one of logs that others wrote, [`split`] cuts it by time
 //! without tearing a list apart, [`mod@fit`] learns from its first part, calibrates on its second and never
-//! looks at its third.
+//! looks at its third, which [`mod@judge`] is given.
 //!
 //! There is no clock here and no hidden chance: the same table, options and seed make the same bytes.
 //! How far work has come is told to a [`Progress`]; what becomes of that is for the caller.
@@ -13,6 +13,7 @@ pub mod data;
 mod error;
 mod evaluate;
 pub mod fit;
+pub mod judge;
 pub mod lake;
 mod progress;
 pub mod split;
@@ -21,6 +22,7 @@ pub mod table;
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Slice, evaluate, for_each_answer};
 pub use fit::{Fitted, fit};
+pub use judge::{Verdict, judge};
 pub use progress::{Progress, Silent};
 pub use split::{Parts, Sampling, Share};
 pub use table::{Order, RowRef, Rows, Schema, Table, TableWriter};

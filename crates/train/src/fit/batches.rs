@@ -1,5 +1,6 @@
 //! Goes over the training rows again and again, and keeps the model that did best on the validation rows.
 
+use super::checkpoint::{Checkpoint, Kept, task_hash};
 use super::encoding::Encoding;
 use super::learner::Learning;
 use super::model::Model;
@@ -41,48 +42,108 @@ pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, 
         }
         Learner::Dcn { .. } => Encoding::Plain,
     };
-    let mut learning = Learning::new(task, &encoding)?;
-    let mut best: Option<(Model, usize, f64)> = None;
-    for epoch in 1..=epochs.most {
-        learn(task, epoch, &encoding, &mut learning, progress)?;
-        let model = learning.model()?;
+    let mut work = Work::begin(task, &encoding)?;
+    loop {
+        learn(task, &encoding, &mut work, progress)?;
+        let model = work.learning.model()?;
         let loss = validation_loss(task, &encoding, &model)?;
-        match &best {
-            Some((_, at, least)) if loss >= *least => {
-                if epoch - at >= epochs.patience {
-                    break;
-                }
-            }
-            _ => best = Some((model, epoch, loss)),
+        let is_better = work.best.as_ref().is_none_or(|(_, _, least)| loss < *least);
+        if is_better {
+            work.best = Some((model, work.epoch, loss));
         }
+        let unbettered = work.best.as_ref().map_or(0, |(_, at, _)| work.epoch - at);
+        if work.epoch >= epochs.most || unbettered >= epochs.patience {
+            break;
+        }
+        (work.epoch, work.done) = (work.epoch + 1, 0);
     }
-    let (model, epochs, loss) = best.expect("there is at least one epoch, with a finite loss");
+    let (model, epochs, loss) = work.best.expect("there was an epoch, with a finite loss");
     Ok(Best { encoding, model, epochs, loss })
 }
 
-/// One epoch. Each has its own order, which depends on the seed and its number alone.
+/// Removes what was kept of a fit that is through.
+pub(super) fn forget(task: &Task<'_>) -> Result<(), TrainError> {
+    let Some(Checkpoint { path, .. }) = &task.options.checkpoint else { return Ok(()) };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(TrainError::file(path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How far a fit is.
+struct Work {
+    learning: Learning,
+    /// From 1 on.
+    epoch: usize,
+    /// Rows of the epoch that were learned.
+    done: u64,
+    /// The best model, its epoch and its loss.
+    best: Option<(Model, usize, f64)>,
+}
+
+impl Work {
+    /// From the checkpoint, or from nothing.
+    fn begin(task: &Task<'_>, encoding: &Encoding) -> Result<Self, TrainError> {
+        let kept = match &task.options.checkpoint {
+            Some(Checkpoint { path, .. }) => Kept::read(path, task_hash(task))?,
+            None => None,
+        };
+        let Some(kept) = kept else {
+            let learning = Learning::new(task, encoding)?;
+            return Ok(Work { learning, epoch: 1, done: 0, best: None });
+        };
+        let learner = &task.options.learner;
+        let best = match kept.best {
+            Some((at, loss, bytes)) => Some((Learning::model_of(learner, bytes)?, at, loss)),
+            None => None,
+        };
+        let learning = Learning::decode(learner, &kept.learner)?;
+        Ok(Work { learning, epoch: kept.epoch, done: kept.done, best })
+    }
+
+    fn keep(&self, task: &Task<'_>) -> Result<(), TrainError> {
+        let Some(Checkpoint { path, .. }) = &task.options.checkpoint else { return Ok(()) };
+        let best = self.best.as_ref();
+        let best = best.map(|(model, at, loss)| (*at, *loss, model.bytes().to_vec()));
+        let mut learner = Vec::new();
+        self.learning.encode(&mut learner);
+        let kept = Kept { epoch: self.epoch, done: self.done, learner, best };
+        kept.write(path, task_hash(task))
+    }
+}
+
+/// One epoch, or what is left of it. Each has its own order, which depends on the seed and its number
+/// alone.
 fn learn(
     task: &Task<'_>,
-    epoch: usize,
     encoding: &Encoding,
-    learning: &mut Learning,
+    work: &mut Work,
     progress: &mut dyn Progress,
 ) -> Result<(), TrainError> {
-    let order = Order::Shuffled(task.options.seed.wrapping_add((epoch as u64).rotate_left(40)));
+    let own = (work.epoch as u64).rotate_left(40);
+    let order = Order::Shuffled(task.options.seed.wrapping_add(own));
     let mut cursor = task.table.read(&task.train, order)?;
+    cursor.skip(work.done)?;
     let (mut batch, mut encoded) = (Rows::new(task.table.schema()), Rows::default());
-    let (step, mut done) = (format!("epoch {epoch}"), 0);
-    let mut labels = Vec::new();
+    let (step, mut labels, mut batches) = (format!("epoch {}", work.epoch), Vec::new(), 0);
     while cursor.next(&mut batch, task.options.learner.epochs().batch)? {
         if progress.is_stopped() {
+            work.keep(task)?;
             return Err(TrainError::Stopped);
         }
         encoding.encode(&batch, &mut encoded);
         labels.clear();
         labels.extend(batch.labels.iter().map(|&label| f32::from(u8::from(label))));
-        learning.learn(&encoded, &labels)?;
-        done += batch.len() as u64;
-        progress.advance(&step, done, task.rows);
+        work.learning.learn(&encoded, &labels)?;
+        work.done += batch.len() as u64;
+        progress.advance(&step, work.done, task.rows);
+        batches += 1;
+        let every = task.options.checkpoint.as_ref().map(|checkpoint| checkpoint.batches);
+        if every.is_some_and(|every| batches % every == 0) {
+            work.keep(task)?;
+        }
     }
     Ok(())
 }

@@ -132,6 +132,40 @@ impl Learning {
             }
         }
     }
+
+    /// Appends everything that it goes on from.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Learning::Linear(model, _) => model.encode_state(out),
+            Learning::Fm(model) => model.encode(out),
+            Learning::Ffm(model) => model.encode(out),
+            Learning::Dcn(trainer) => trainer.checkpoint(out),
+        }
+    }
+
+    /// Goes on from there.
+    pub fn decode(learner: &Learner, bytes: &[u8]) -> Result<Self, TrainError> {
+        Ok(match learner {
+            Learner::Linear { .. } => {
+                Learning::Linear(Box::new(Linear::decode_state(bytes)?), Vec::new())
+            }
+            Learner::Factor { is_field_aware: false, .. } => {
+                Learning::Fm(Box::new(Fm::decode(bytes)?))
+            }
+            Learner::Factor { .. } => Learning::Ffm(Box::new(Ffm::decode(bytes)?)),
+            Learner::Dcn { .. } => Learning::Dcn(Box::new(Trainer::resume(bytes)?)),
+        })
+    }
+
+    /// The model from the bytes of [`Model::bytes`].
+    pub fn model_of(learner: &Learner, bytes: Vec<u8>) -> Result<Model, TrainError> {
+        match learner {
+            Learner::Linear { .. } => Model::linear(bytes),
+            Learner::Factor { is_field_aware: false, .. } => Model::fm(bytes),
+            Learner::Factor { .. } => Model::ffm(bytes),
+            Learner::Dcn { .. } => Model::dcn(bytes),
+        }
+    }
 }
 
 /// How each column's numbers lie, and which keys are frequent.

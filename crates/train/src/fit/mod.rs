@@ -1,12 +1,14 @@
 //! Learns a model from the first part of a table, calibrates it on the second.
 //!
 //! Linear models, factorisation machines and the network go over the training rows in shuffled
-//! batches until the validation rows say that more would be worse, and give back what was best.
+//! batches until the validation rows say that more would be worse, and give back what was best; that can
+//! be stopped anywhere and taken up again ([`Checkpoint`]).
 //!
 //! Then, in this order and each once: the log odds, plus the logarithm of the share of unclicked rows
 //! that was learned from, calibrated on all validation rows as they were logged.
 
 mod batches;
+mod checkpoint;
 mod encoding;
 mod learner;
 mod model;
@@ -17,6 +19,7 @@ use reckon_model::{Calibration, Calibrator, CalibratorOptions};
 use crate::split::{Counted, Share, for_each_batch};
 use crate::{Order, Parts, Progress, Rows, Schema, Table, TrainError};
 
+pub use checkpoint::Checkpoint;
 pub use encoding::Encoding;
 pub use model::Model;
 pub use options::{Epochs, FitOptions, Learner};
@@ -81,7 +84,9 @@ pub fn fit(
         options,
     };
     let fitted = batches::run(&task, progress)?;
-    finish(&task, counted, fitted)
+    let fitted = finish(&task, counted, fitted)?;
+    batches::forget(&task)?;
+    Ok(fitted)
 }
 
 /// Calibrates and puts together.

@@ -3,6 +3,7 @@
 use reckon_model::LinearOptions;
 use reckon_model::dcn::{Structure, TrainerOptions};
 
+use super::checkpoint::Checkpoint;
 use crate::{Sampling, TrainError};
 
 /// Rows of a batch, at most.
@@ -20,6 +21,8 @@ pub struct FitOptions {
     /// How far the calibration may bend off its line before there is data: see
     /// [`reckon_model::CalibratorOptions::deviation`].
     pub calibration_deviation: f64,
+    /// Where an unfinished fit is kept, if anywhere.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// What is fitted.
@@ -91,7 +94,13 @@ impl Epochs {
 impl FitOptions {
     /// The usual fit of a learner.
     pub fn of(learner: Learner) -> Self {
-        FitOptions { learner, sampling: Sampling::NONE, seed: 1, calibration_deviation: 0.1 }
+        FitOptions {
+            learner,
+            sampling: Sampling::NONE,
+            seed: 1,
+            calibration_deviation: 0.1,
+            checkpoint: None,
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), TrainError> {
@@ -101,6 +110,9 @@ impl FitOptions {
         }
         if self.calibration_deviation.is_nan() || self.calibration_deviation <= 0.0 {
             return refuse("calibration_deviation", "above 0");
+        }
+        if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.batches == 0) {
+            return refuse("checkpoint.batches", "at least 1");
         }
         let epochs = self.learner.epochs();
         if epochs.most == 0 || epochs.patience == 0 {

@@ -8,7 +8,7 @@ use reckon_model::dcn::{Structure, TrainerOptions};
 use reckon_model::{
     LinearOptions, auc, calibration_ratio, expected_calibration_error, log_loss, sigmoid,
 };
-use reckon_train::fit::{Encoding, Epochs, FitOptions, Fitted, Learner};
+use reckon_train::fit::{Checkpoint, Encoding, Epochs, FitOptions, Fitted, Learner};
 use reckon_train::split::for_each_batch;
 use reckon_train::{
     Order, Parts, Progress, RowRef, Rows, Sampling, Share, Silent, Table, TableWriter, TrainError,
@@ -271,4 +271,64 @@ fn without_clicks(table: &Table, path: &std::path::Path) -> Table {
     for_each_batch(table, &all, Order::Logged, |batch: &Rows| batch.iter().try_for_each(&mut push))
         .expect("rows are copied");
     writer.finish().expect("a table is finished")
+}
+
+#[test]
+fn a_fit_that_was_stopped_goes_on_bit_for_bit() {
+    let (folder, table) = table(Market { rows: 6_000, ..MARKET });
+    let parts = Parts::usual(&table).expect("parts");
+    let path = folder.path().join("unfinished");
+    let mut stops = 0;
+    for learner in [linear(), factor(false), factor(true), dcn()] {
+        let plain = FitOptions::of(learner);
+        let whole = fit(&table, &parts, &plain, &mut Silent).expect("a model");
+        let checkpoint = Some(Checkpoint { path: path.clone(), batches: 7 });
+        let options = FitOptions { checkpoint, ..plain };
+        let resumed = loop {
+            // 33 batches are an epoch, so stops fall everywhere in them.
+            let mut impatient = Impatient { left: 25, seen: Vec::new() };
+            match fit(&table, &parts, &options, &mut impatient) {
+                Ok(fitted) => break fitted,
+                Err(TrainError::Stopped) => stops += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert!(path.exists());
+        };
+        assert_eq!(resumed.model.bytes(), whole.model.bytes(), "{}", whole.model.kind());
+        assert_eq!(resumed.calibration, whole.calibration);
+        assert_eq!(
+            (resumed.epochs, resumed.validation_loss),
+            (whole.epochs, whole.validation_loss)
+        );
+        assert!(!path.exists(), "what is through leaves nothing");
+    }
+    println!("stopped {stops} times");
+    assert!(stops > 12, "{stops}");
+}
+
+#[test]
+fn an_unfinished_fit_that_is_damaged_or_anothers_is_refused() {
+    let (folder, table) = table(Market { rows: 6_000, ..MARKET });
+    let parts = Parts::usual(&table).expect("parts");
+    let path = folder.path().join("unfinished");
+    let checkpoint = Some(Checkpoint { path: path.clone(), batches: 100 });
+    let options = FitOptions { checkpoint, ..FitOptions::of(factor(false)) };
+    let mut impatient = Impatient { left: 5, seen: Vec::new() };
+    fit(&table, &parts, &options, &mut impatient).expect_err("it is stopped");
+    let kept = std::fs::read(&path).expect("it is kept");
+    let refused = |options: &FitOptions| {
+        fit(&table, &parts, options, &mut Silent).expect_err("it is refused").to_string()
+    };
+    let reason = refused(&FitOptions { seed: 2, ..options.clone() });
+    assert!(reason.contains("begun with other options or rows: remove it"), "{reason}");
+    for place in (0..kept.len()).step_by(kept.len() / 50) {
+        let mut damaged = kept.clone();
+        damaged[place] ^= 4;
+        std::fs::write(&path, &damaged).expect("it is written");
+        assert!(refused(&options).contains("no whole unfinished fit"), "byte {place}");
+        std::fs::write(&path, &kept[..place]).expect("it is written");
+        assert!(refused(&options).contains("no whole unfinished fit"), "cut at {place}");
+    }
+    std::fs::write(&path, &kept).expect("it is written");
+    fit(&table, &parts, &options, &mut Silent).expect("it goes on");
 }

@@ -4,6 +4,7 @@
 
 mod bundles_say_something_else;
 mod fits_that_learn_wrongly;
+mod judges_that_let_worse_models_through;
 mod logs;
 mod market;
 mod rows_of_the_lake;
