@@ -7,6 +7,7 @@ mod audited;
 mod bench;
 mod billed;
 mod catalog;
+mod champion;
 mod clicks;
 mod columns;
 mod console;

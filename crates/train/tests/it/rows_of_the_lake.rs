@@ -366,7 +366,7 @@ fn what_cannot_be_is_refused() {
     lake_of(&world(4, 300), &place);
     let lake = LakeReader::open(place).expect("it opens").expect("a lake");
     let options = LakeOptions::new(TenantId(1), PLAN);
-    let mut told = |options| read(&lake, &options, &mut |_| {}).expect_err("refused");
+    let told = |options| read(&lake, &options, &mut |_| {}).expect_err("refused");
     assert!(matches!(
         told(LakeOptions { labels_max: 10, ..options }),
         LakeDataError::Labels { labels_max: 10, .. }

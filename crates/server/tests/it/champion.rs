@@ -1,0 +1,134 @@
+//! A bundle was deployed, and the answers were another model's; or were its own, of other rows than the
+//! ones that were logged.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use reckon_bundle::manifest::{Column, Field};
+use reckon_bundle::{Bundle, Contents, Golden, Kind, Manifest, Scored, Scratch};
+use reckon_disk::{RealDisk, TempDir};
+use reckon_event::{Kind as RecordKind, ServedRows};
+use reckon_feature::Plan;
+use reckon_model::calibration::{Curve, Platt, Segmented};
+use reckon_model::dcn::{Shape, Structure, Trainer, TrainerOptions};
+use reckon_predict::Champion;
+use serde_json::json;
+
+use crate::harness::House;
+use crate::predict::records;
+
+/// A network nobody has trained, of the plan's columns: it ranks, and surely not as the online model.
+fn write_bundle(plan: &Plan, more: Option<&str>, path: &Path) {
+    let columns = plan.columns().iter().map(|column| column.name.as_str()).chain(more);
+    let columns: Vec<Column> = columns
+        .map(|name| Column { name: name.to_owned(), default: None, importance: 0.0 })
+        .collect();
+    let fields: Vec<Field> = plan
+        .fields()
+        .iter()
+        .map(|field| Field { name: field.name.clone(), importance: 0.0 })
+        .collect();
+    let shape = Shape {
+        columns: columns.len(),
+        fields: fields.len(),
+        user_columns: plan.user_columns(),
+        user_fields: plan.user_fields(),
+        embedding: 4,
+        buckets: 64,
+        cross_layers: 1,
+        rank: 4,
+        hidden: vec![8],
+        structure: Structure::Parallel,
+    };
+    let trainer = Trainer::new(&shape, TrainerOptions::default(), 7).expect("a network");
+    let rows = 3;
+    let golden = Golden {
+        numeric: (0..rows * columns.len()).map(|at| (at % 7) as f32 - 3.0).collect(),
+        keys: (0..rows * fields.len()).map(|at| at as u64).collect(),
+        segments: vec![0; rows],
+        expected: Vec::new(),
+    };
+    let manifest = Manifest {
+        user_columns: plan.user_columns(),
+        user_fields: plan.user_fields(),
+        ..Manifest::of(Kind::Dcn, columns, fields)
+    };
+    let line = Curve::Platt(Platt { slope: 0.5, shift: -1.0 });
+    let mut weights = Vec::new();
+    trainer.weights().to_bytes(&mut weights);
+    let contents =
+        Contents { manifest, models: vec![weights], curves: vec![Segmented::of(line)], golden };
+    let mut file = std::fs::File::create(path).expect("a file");
+    contents.write(&mut file).expect("a bundle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bundle_answers_is_what_it_says_of_the_logged_row() {
+    let folder = TempDir::new("champion");
+    let path = folder.path().join("model.bundle");
+    let plan = Plan::default();
+    write_bundle(&plan, None, &path);
+    let bundle = Bundle::open(&path).expect("it opens");
+    let champion = Champion::new(Bundle::open(&path).expect("it opens"), &plan).expect("it fits");
+    let settings = [("MODEL__BUNDLE", path.to_str().expect("a path"))];
+    let house = House::with(&settings, Arc::new(RealDisk)).await;
+    house.register(&["a", "b", "c", "d"]).await;
+    for round in 0..5 {
+        let token = house.token(&format!("user-{}", round % 2)).await;
+        house.browse(&format!("/v1/impression?imp={token}")).await;
+        house.browse(&format!("/click?imp={token}")).await;
+        house.settle().await;
+    }
+    let asked = json!({"user_id": "user-1", "ad_candidates": ["a", "b", "c", "d"], "mint": 4,
+        "context": {"geo": "DE", "device": "mobile"}, "placement": "top"});
+    let answer = house.post("/api/predict", &asked).await.json();
+    assert_eq!(answer["model_version"], json!(champion.name()), "{answer}");
+    assert_eq!(answer["degraded"], json!(false), "{answer}");
+    let answered: Vec<f64> = answer["predictions"]
+        .as_array()
+        .expect("predictions")
+        .iter()
+        .map(|one| {
+            assert_eq!((&one["stage"], &one["calibrated"]), (&json!(1), &json!(true)), "{one}");
+            one["p_click"].as_f64().expect("a probability")
+        })
+        .collect();
+    house.settle().await;
+    let rows = records(&house, |_, record| {
+        let is_row = record.kind == RecordKind::Prediction;
+        is_row.then(|| ServedRows::decode(record.payload).expect("a row"))
+    });
+    let last = rows.iter().max_by_key(|rows| rows.request).expect("rows were logged");
+    assert_eq!((last.model_version, last.candidates.len()), (champion.version(), 4));
+    let (mut scratch, mut compared) = (Scratch::default(), 0);
+    for candidate in &last.candidates {
+        let rows = reckon_bundle::Rows {
+            user_numeric: &last.shared_columns.numeric,
+            user_keys: &last.shared_columns.keys,
+            numeric: &candidate.columns.numeric,
+            keys: &candidate.columns.keys,
+            count: 1,
+        };
+        let mut scored = [Scored::default()];
+        bundle.score(rows, &mut scratch, &mut scored).expect("a score");
+        let said = bundle.probability(scored[0], 0);
+        let answered = answered[usize::from(candidate.index)];
+        assert!((f64::from(said) - answered).abs() < 1e-5, "{said} and {answered}");
+        assert!((candidate.probability - said).abs() < 1e-5);
+        compared += 1;
+    }
+    assert_eq!(compared, 4);
+    let active = house.get("/api/models/active").await.json();
+    assert_eq!(active["active"]["model_version"], json!(champion.name()), "{active}");
+    assert_eq!(active["active"]["kind"], "bundle");
+}
+
+#[test]
+fn a_bundle_of_other_columns_is_refused_by_their_name() {
+    let folder = TempDir::new("champion");
+    let path = folder.path().join("model.bundle");
+    let plan = Plan::default();
+    write_bundle(&plan, Some("moon_phase"), &path);
+    let told = Champion::new(Bundle::open(&path).expect("it opens"), &plan).err().expect("refused");
+    assert!(told.to_string().contains("the column \"moon_phase\""), "{told}");
+}
