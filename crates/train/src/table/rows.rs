@@ -31,14 +31,16 @@ impl Schema {
         if self.user_numeric > numeric || self.user_fields > fields {
             return Err(TrainError::option("schema", "more columns of the user than columns"));
         }
-        let mut names: Vec<_> = self.numeric.iter().chain(&self.fields).collect();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => {
-                Err(TrainError::option("schema", format!("two columns are called {:?}", pair[0])))
+        // A number and a category may well have one name, such as the weekday.
+        for (kind, names) in [("columns", &self.numeric), ("fields", &self.fields)] {
+            let mut names: Vec<_> = names.iter().collect();
+            names.sort_unstable();
+            if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                let problem = format!("two {kind} are called {:?}", pair[0]);
+                return Err(TrainError::option("schema", problem));
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     /// The place of a numeric column.

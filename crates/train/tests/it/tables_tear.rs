@@ -165,3 +165,20 @@ fn sampling_keeps_every_click_and_says_what_it_kept() {
         assert!((counted.kept() * f64::from(one_in) - 1.0).abs() < 0.05, "{}", counted.kept());
     }
 }
+
+/// The plan of features has numbers and categories of one name, such as the weekday.
+#[test]
+fn a_number_and_a_category_may_have_one_name() {
+    let plan = reckon_feature::Plan::default();
+    let schema = reckon_train::lake::schema(&plan);
+    assert!(schema.numeric.iter().any(|name| schema.fields.contains(name)), "there are some");
+    schema.check().expect("every plan is a schema");
+    let mut columns = schema.clone();
+    columns.numeric.push(schema.numeric[0].clone());
+    let mut fields = schema.clone();
+    fields.fields.push(schema.fields[0].clone());
+    for (schema, says) in [(columns, "two columns are called"), (fields, "two fields are called")] {
+        let told = schema.check().expect_err("refused").to_string();
+        assert!(told.contains(says), "{told}");
+    }
+}
