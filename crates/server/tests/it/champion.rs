@@ -93,6 +93,8 @@ async fn what_a_bundle_answers_is_what_it_says_of_the_logged_row() {
             one["p_click"].as_f64().expect("a probability")
         })
         .collect();
+    // Nobody waits for rows; a click that is durable stands behind them.
+    house.browse("/click?adId=a").await;
     house.settle().await;
     let rows = records(&house, |_, record| {
         let is_row = record.kind == RecordKind::Prediction;
