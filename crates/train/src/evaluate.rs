@@ -1,4 +1,5 @@
-//! A bundle asked about rows whose outcome is known: how good are its probabilities?
+//! A bundle asked about rows whose outcome is known: how good are its probabilities? Each row counts
+//! once, whatever it weighs.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,7 @@ pub struct Evaluation {
     pub noise_floor: Option<f64>,
     /// Tenths of the rows, the least probable first.
     pub deciles: Vec<Slice>,
-    /// Rows by where they were shown, the largest first; "0" where nobody knows.
+    /// Rows by where they were shown, 0 where nobody knows; of the first 100 places that occur.
     pub positions: BTreeMap<u16, Slice>,
 }
 
