@@ -16,6 +16,7 @@ pub mod fit;
 pub mod judge;
 pub mod lake;
 mod progress;
+pub mod report;
 pub mod split;
 pub mod table;
 
@@ -24,5 +25,6 @@ pub use evaluate::{Evaluation, Slice, evaluate, for_each_answer};
 pub use fit::{Fitted, fit};
 pub use judge::{Verdict, judge};
 pub use progress::{Progress, Silent};
+pub use report::{Report, report};
 pub use split::{Parts, Sampling, Share};
 pub use table::{Order, RowRef, Rows, Schema, Table, TableWriter};
