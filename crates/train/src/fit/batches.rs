@@ -1,7 +1,7 @@
 //! Goes over the training rows again and again, and keeps the model that did best on the validation rows.
 
 use super::checkpoint::{Checkpoint, Kept, task_hash};
-use super::encoding::Encoding;
+use super::encoding::Encoder;
 use super::learner::Learning;
 use super::model::Model;
 use super::options::{FitOptions, Learner};
@@ -26,7 +26,7 @@ pub(super) struct Task<'a> {
 
 /// The model that did best.
 pub(super) struct Best {
-    pub encoding: Encoding,
+    pub encoding: Encoder,
     pub model: Model,
     /// Counted from 1.
     pub epochs: usize,
@@ -38,9 +38,9 @@ pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, 
     let epochs = task.options.learner.epochs();
     let encoding = match task.options.learner {
         Learner::Linear { .. } | Learner::Factor { .. } => {
-            Encoding::buckets(task.table, &task.train)?
+            Encoder::buckets(task.table, &task.train)?
         }
-        Learner::Dcn { .. } => Encoding::Plain,
+        Learner::Dcn { .. } => Encoder::plain(task.table.schema()),
     };
     let mut work = Work::begin(task, &encoding)?;
     loop {
@@ -85,7 +85,7 @@ struct Work {
 
 impl Work {
     /// From the checkpoint, or from nothing.
-    fn begin(task: &Task<'_>, encoding: &Encoding) -> Result<Self, TrainError> {
+    fn begin(task: &Task<'_>, encoding: &Encoder) -> Result<Self, TrainError> {
         let kept = match &task.options.checkpoint {
             Some(Checkpoint { path, .. }) => Kept::read(path, task_hash(task))?,
             None => None,
@@ -118,7 +118,7 @@ impl Work {
 /// alone.
 fn learn(
     task: &Task<'_>,
-    encoding: &Encoding,
+    encoding: &Encoder,
     work: &mut Work,
     progress: &mut dyn Progress,
 ) -> Result<(), TrainError> {
@@ -149,7 +149,7 @@ fn learn(
 }
 
 /// The log loss of the validation rows, each as heavy as it says, with the correction for sampling.
-fn validation_loss(task: &Task<'_>, encoding: &Encoding, model: &Model) -> Result<f64, TrainError> {
+fn validation_loss(task: &Task<'_>, encoding: &Encoder, model: &Model) -> Result<f64, TrainError> {
     let (mut sum, mut weight) = (0.0, 0.0);
     let (mut encoded, mut logits) = (Rows::default(), Vec::new());
     for_each_batch(task.table, &task.validation, Order::Logged, |batch| {

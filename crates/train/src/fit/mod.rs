@@ -20,7 +20,7 @@ use crate::split::{Counted, Share, for_each_batch};
 use crate::{Order, Parts, Progress, Rows, Schema, Table, TrainError};
 
 pub use checkpoint::Checkpoint;
-pub use encoding::Encoding;
+pub use encoding::{CodeOptions, Encoder, Encoding, Ordered};
 pub use model::Model;
 pub use options::{Epochs, FitOptions, Learner};
 
@@ -30,7 +30,7 @@ pub struct Fitted {
     /// The columns of the rows it was trained on.
     pub schema: Schema,
     /// How rows become the model's.
-    pub encoding: Encoding,
+    pub encoding: Encoder,
     /// The model.
     pub model: Model,
     /// `w`: the share of unclicked rows that it learned from.
