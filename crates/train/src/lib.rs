@@ -23,7 +23,7 @@ pub mod table;
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Slice, evaluate, for_each_answer};
 pub use fit::{Fitted, fit};
-pub use judge::{Verdict, judge};
+pub use judge::{Verdict, judge, judge_bundles};
 pub use progress::{Progress, Silent};
 pub use report::{Report, report};
 pub use split::{Parts, Sampling, Share};

@@ -6,9 +6,11 @@ use reckon_model::dcn::{Structure, TrainerOptions};
 use reckon_model::{LinearOptions, auc};
 use reckon_train::bundled::{About, contents, two_stages};
 use reckon_train::fit::{Epochs, FitOptions, Learner};
+use reckon_train::judge::{JudgeOptions, judge_bundles};
 use reckon_train::split::for_each_batch;
 use reckon_train::{
     Fitted, Order, Parts, Rows, Sampling, Share, Silent, Table, evaluate, fit, for_each_answer,
+    report,
 };
 
 use crate::market::{self, Market};
@@ -243,4 +245,31 @@ fn stages_of_other_columns_do_not_stand_together() {
     let told = two_stages(&first, (&second, 2), &table, &parts, &About::default());
     let told = told.expect_err("refused").to_string();
     assert!(told.contains("rows of the same columns"), "{told}");
+}
+
+#[test]
+fn a_bundle_is_judged_by_what_it_answers_and_a_page_tells_of_it() {
+    let (_folder, table, parts, _, lines) = bundled(lines());
+    let (_other, _, _, _, factors) = bundled(factors(false));
+    let options = JudgeOptions::default();
+    let test = || parts.test.clone();
+    let alone = judge_bundles(&table, test(), &lines, None, &options).expect("a verdict");
+    let figures = alone.figures.expect("figures");
+    let judged = evaluate(&lines, &table, &Share::all(test())).expect("figures");
+    assert_eq!(Some(figures.auc), judged.auc);
+    assert!((figures.log_loss - judged.log_loss).abs() < 1e-6);
+    let beside = judge_bundles(&table, test(), &lines, Some(&factors), &options);
+    let back = judge_bundles(&table, test(), &factors, Some(&lines), &options);
+    let beside = beside.expect("a verdict");
+    let (there, back) = (beside.comparison.expect("both"), back.expect("a verdict"));
+    assert_eq!(there.auc.middle, -back.comparison.expect("both").auc.middle);
+    assert_ne!(there.auc.middle, 0.0);
+    let report = report(&lines, &table, &parts, Some(beside)).expect("a report");
+    assert_eq!(report.calibration.iter().map(|bin| bin.rows).sum::<u64>(), judged.rows);
+    let page = report.html();
+    for wanted in ["Receiver operating", "Calibration", "Drift", "champion", "straight"] {
+        assert!(page.contains(wanted), "the page has no {wanted}");
+    }
+    assert!(!page.contains("http"), "nothing is loaded from elsewhere");
+    assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
 }
