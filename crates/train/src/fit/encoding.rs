@@ -3,7 +3,8 @@
 //! - A linear model and factorisation machines take categories: each number falls into one of some
 //!   buckets with equally many training rows, and the bucket is a category of the column. So a curve
 //!   that is no line is learned all the same, and "missing" is a bucket of its own.
-//! - A network brings its own (`reckon_model::dcn::Inputs`), and takes rows as they are.
+//! - A network brings its own (`reckon_model::dcn::Inputs`), and takes rows as they are; or the buckets
+//!   besides, so that what a number means need not be a curve that its layers can bend to.
 
 use reckon_event::name_key;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub enum Encoding {
     Plain,
     /// Each column a category; no numbers are left.
     Buckets(Vec<Buckets>),
+    /// Each column a number and, behind the fields, a category as well.
+    Both(Vec<Buckets>),
 }
 
 /// A column's buckets.
@@ -37,13 +40,12 @@ pub struct Buckets {
 impl Encoding {
     /// Buckets for every column, by the quantiles of a share.
     pub fn buckets(table: &Table, share: &Share) -> Result<Self, TrainError> {
-        let schema = table.schema();
-        let sample = sample(table, share, SAMPLE_ROWS)?;
-        let column = |(at, name): (usize, &String)| {
-            let values = sample.numeric.iter().skip(at).step_by(sample.columns.max(1));
-            Buckets { name: name_key(name), edges: edges(values.copied().collect()) }
-        };
-        Ok(Encoding::Buckets(schema.numeric.iter().enumerate().map(column).collect()))
+        Ok(Encoding::Buckets(buckets(table, share)?))
+    }
+
+    /// The same besides the numbers.
+    pub fn both(table: &Table, share: &Share) -> Result<Self, TrainError> {
+        Ok(Encoding::Both(buckets(table, share)?))
     }
 
     /// What encoded rows look like.
@@ -56,6 +58,7 @@ impl Encoding {
                 encoded.fields.extend(numbers);
                 encoded.user_numeric = 0;
             }
+            Encoding::Both(_) => encoded.fields.extend_from_slice(&schema.numeric),
         }
         encoded
     }
@@ -90,6 +93,11 @@ impl Encoding {
                 out.extend_from_slice(keys);
                 out.extend(columns.iter().zip(numbers).map(|(column, &value)| column.key(value)));
             }
+            Encoding::Both(columns) => {
+                numeric.extend_from_slice(numbers);
+                out.extend_from_slice(keys);
+                out.extend(columns.iter().zip(numbers).map(|(column, &value)| column.key(value)));
+            }
         }
     }
 
@@ -97,6 +105,7 @@ impl Encoding {
         match self {
             Encoding::Plain => (rows.columns, rows.fields),
             Encoding::Buckets(_) => (0, rows.fields + rows.columns),
+            Encoding::Both(_) => (rows.columns, rows.fields + rows.columns),
         }
     }
 
@@ -121,6 +130,17 @@ impl Buckets {
         };
         xxh3_64_with_seed(&bucket.to_le_bytes(), self.name).max(1)
     }
+}
+
+/// Buckets of every column.
+fn buckets(table: &Table, share: &Share) -> Result<Vec<Buckets>, TrainError> {
+    let schema = table.schema();
+    let sample = sample(table, share, SAMPLE_ROWS)?;
+    let column = |(at, name): (usize, &String)| {
+        let values = sample.numeric.iter().skip(at).step_by(sample.columns.max(1));
+        Buckets { name: name_key(name), edges: edges(values.copied().collect()) }
+    };
+    Ok(schema.numeric.iter().enumerate().map(column).collect())
 }
 
 /// The first rows of a share in an order that depends on nothing but the table.

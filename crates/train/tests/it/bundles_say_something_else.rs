@@ -27,6 +27,8 @@ fn a_bundle_answers_as_the_model_that_was_fitted() {
         rank: 0,
         hidden: vec![16],
         structure: Structure::Parallel,
+        has_buckets: false,
+        average: 0.0,
         options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
         epochs: EPOCHS,
     };
