@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: demo test build check bench sim engines-test
+.PHONY: demo test build check bench quality sim engines-test
 
 CONSOLE := console/dist/index.html
 CONSOLE_PACKAGES := console/node_modules/.package-lock.json
@@ -47,6 +47,11 @@ check: setup $(CONSOLE_PACKAGES)
 # Figures beside their peers, in one run; the peers are installed outside the build.
 bench: build
 	bash bench/run.sh
+
+# How good the models are beside LightGBM, Vowpal Wabbit and a PyTorch DCN-v2, on the logs of RECKON_DATA;
+# SEEDS=1 for a quick look.
+quality: setup
+	bash bench/quality.sh
 
 # Histories of the house on disks that fail, judged by plain sets: ten thousand of them, or SEED's
 # alone, told step by step.

@@ -40,12 +40,13 @@ pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, 
         Learner::Linear { .. } | Learner::Factor { .. } => {
             Encoder::buckets(task.table, &task.train)?
         }
+        Learner::Dcn { has_buckets: true, .. } => Encoder::both(task.table, &task.train)?,
         Learner::Dcn { .. } => Encoder::plain(task.table.schema()),
     };
     let mut work = Work::begin(task, &encoding)?;
     loop {
         learn(task, &encoding, &mut work, progress)?;
-        let model = work.learning.model()?;
+        let model = work.learning.end_epoch()?;
         let loss = validation_loss(task, &encoding, &model)?;
         let is_better = work.best.as_ref().is_none_or(|(_, _, least)| loss < *least);
         if is_better {

@@ -7,6 +7,7 @@ use reckon_model::{Linear, LinearOptions};
 
 use super::batches::Task;
 use super::encoding::Encoder;
+use super::mean::Mean;
 use super::model::{Model, factor, features};
 use super::options::Learner;
 use crate::split::for_each_batch;
@@ -17,7 +18,8 @@ pub(super) enum Learning {
     Linear(Box<Linear>, Vec<Feature>),
     Fm(Box<Fm>),
     Ffm(Box<Ffm>),
-    Dcn(Box<Trainer>),
+    /// With the mean of what it was after each epoch.
+    Dcn(Box<Trainer>, Mean),
 }
 
 impl Learning {
@@ -31,12 +33,24 @@ impl Learning {
                 options.check().map_err(|error| TrainError::option("linear", error.to_string()))?;
                 Ok(Learning::Linear(Box::new(Linear::new(options)), Vec::new()))
             }
-            Learner::Factor { is_field_aware, factors, bits, alpha, linear_alpha, l2, .. } => {
+            Learner::Factor {
+                is_field_aware,
+                factors,
+                bits,
+                alpha,
+                linear_alpha,
+                beta,
+                spread,
+                l2,
+                ..
+            } => {
                 let options = FactorOptions {
                     factors: *factors,
                     bits: *bits,
                     alpha: *alpha,
                     linear_alpha: *linear_alpha,
+                    beta: *beta,
+                    spread: *spread,
                     l2: *l2,
                     start,
                     seed: task.options.seed,
@@ -59,6 +73,7 @@ impl Learning {
                 hidden,
                 structure,
                 options,
+                average,
                 ..
             } => {
                 let shape = Shape {
@@ -75,10 +90,10 @@ impl Learning {
                 };
                 options.check().map_err(|error| TrainError::option("dcn", error.to_string()))?;
                 let survey = SurveyOptions { seen_min: *seen_min, ..SurveyOptions::default() };
-                let inputs = survey_of(task, &shape, survey)?;
+                let inputs = survey_of(task, encoding, &shape, survey)?;
                 let seed = task.options.seed;
                 let trainer = Trainer::with_inputs(&shape, *options, inputs, seed);
-                Ok(Learning::Dcn(Box::new(trainer)))
+                Ok(Learning::Dcn(Box::new(trainer), Mean::new(*average)))
             }
         }
     }
@@ -96,7 +111,7 @@ impl Learning {
             Learning::Ffm(model) => rows.iter().for_each(|row| {
                 model.learn(factor(row), row.label, row.weight);
             }),
-            Learning::Dcn(trainer) => {
+            Learning::Dcn(trainer, _) => {
                 let batch = Batch {
                     numeric: &rows.numeric,
                     keys: &rows.keys,
@@ -110,8 +125,8 @@ impl Learning {
         Ok(())
     }
 
-    /// The model as it is now.
-    pub fn model(&self) -> Result<Model, TrainError> {
+    /// The model at the end of an epoch.
+    pub fn end_epoch(&mut self) -> Result<Model, TrainError> {
         let mut bytes = Vec::new();
         match self {
             Learning::Linear(model, _) => {
@@ -126,8 +141,8 @@ impl Learning {
                 model.encode(&mut bytes);
                 Model::ffm(bytes)
             }
-            Learning::Dcn(trainer) => {
-                trainer.weights().to_bytes(&mut bytes);
+            Learning::Dcn(trainer, mean) => {
+                mean.add(trainer.weights()).to_bytes(&mut bytes);
                 Model::dcn(bytes)
             }
         }
@@ -139,7 +154,7 @@ impl Learning {
             Learning::Linear(model, _) => model.encode_state(out),
             Learning::Fm(model) => model.encode(out),
             Learning::Ffm(model) => model.encode(out),
-            Learning::Dcn(trainer) => trainer.checkpoint(out),
+            Learning::Dcn(trainer, mean) => mean.encode(trainer, out),
         }
     }
 
@@ -153,7 +168,10 @@ impl Learning {
                 Learning::Fm(Box::new(Fm::decode(bytes)?))
             }
             Learner::Factor { .. } => Learning::Ffm(Box::new(Ffm::decode(bytes)?)),
-            Learner::Dcn { .. } => Learning::Dcn(Box::new(Trainer::resume(bytes)?)),
+            Learner::Dcn { average, .. } => {
+                let (trainer, mean) = Mean::decode(*average, bytes)?;
+                Learning::Dcn(Box::new(trainer), mean)
+            }
         })
     }
 
@@ -171,14 +189,17 @@ impl Learning {
 /// How each column's numbers lie, and which keys are frequent.
 fn survey_of(
     task: &Task<'_>,
+    encoding: &Encoder,
     shape: &Shape,
     options: SurveyOptions,
 ) -> Result<reckon_model::dcn::Inputs, TrainError> {
     let refused =
         |error: reckon_model::dcn::TensorError| TrainError::option("dcn", error.to_string());
     let mut survey = Survey::new(shape, options).map_err(refused)?;
+    let mut encoded = Rows::default();
     for_each_batch(task.table, &task.train, Order::Logged, |batch| {
-        survey.see(&batch.numeric, &batch.keys);
+        encoding.encode(batch, &mut encoded);
+        survey.see(&encoded.numeric, &encoded.keys);
         Ok(())
     })?;
     survey.inputs().map_err(refused)
