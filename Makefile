@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: demo test build check bench sim engines-test
+.PHONY: demo test build check bench claims sim engines-test
 
 CONSOLE := console/dist/index.html
 CONSOLE_PACKAGES := console/node_modules/.package-lock.json
@@ -47,6 +47,10 @@ check: setup $(CONSOLE_PACKAGES)
 # Figures beside their peers, in one run; the peers are installed outside the build.
 bench: build
 	bash bench/run.sh
+
+# What is claimed of training, on markets whose truth is known and on lists of real people.
+claims: setup
+	bash bench/claims.sh
 
 # Histories of the house on disks that fail, judged by plain sets: ten thousand of them, or SEED's
 # alone, told step by step.

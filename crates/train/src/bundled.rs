@@ -7,7 +7,7 @@ use reckon_model::calibration::{Curve, Isotonic, Observation, Platt, Segmented};
 
 use crate::fit::{Encoding, Model};
 use crate::split::for_each_batch;
-use crate::{Fitted, Order, Parts, Rows, Share, Table, TrainError};
+use crate::{Fitted, Order, Parts, Position, Rows, Share, Table, TrainError};
 
 /// Golden rows, from all over the validation rows.
 const GOLDEN_ROWS: usize = 256;
@@ -41,6 +41,11 @@ pub fn contents(
 }
 
 fn kind(fitted: &Fitted) -> Result<Kind, TrainError> {
+    if fitted.position == Position::Feature {
+        let problem =
+            "a bundle has no place yet for the place that is a field; take tower or weights";
+        return Err(TrainError::option("position", problem));
+    }
     match (&fitted.model, &fitted.encoding) {
         (Model::Dcn(..), Encoding::Plain) => Ok(Kind::Dcn),
         (model, _) => Err(TrainError::option(
@@ -86,11 +91,11 @@ fn curve(fitted: &Fitted, table: &Table, share: &Share) -> Result<Curve, TrainEr
     let mut logits = Vec::new();
     for_each_batch(table, share, Order::Logged, |batch| {
         logits.clear();
-        fitted.logits(batch, &mut logits)?;
+        fitted.logits_as_shown(batch, &mut logits)?;
         observed.extend(batch.iter().zip(&logits).map(|(row, &logit)| Observation {
             logit,
             label: row.label,
-            weight: row.weight,
+            weight: row.weight * fitted.looked_at(row, logit),
         }));
         Ok(())
     })?;

@@ -23,7 +23,7 @@ pub(super) enum Learning {
 impl Learning {
     /// A model that has seen nothing, for encoded rows of this shape.
     pub fn new(task: &Task<'_>, encoding: &Encoding) -> Result<Self, TrainError> {
-        let schema = encoding.schema(task.table.schema());
+        let schema = task.options.position.schema(encoding.schema(task.table.schema()));
         let start = task.click_rate.clamp(1e-4, 0.5) as f32;
         match &task.options.learner {
             Learner::Linear { options, .. } => {
@@ -75,7 +75,7 @@ impl Learning {
                 };
                 options.check().map_err(|error| TrainError::option("dcn", error.to_string()))?;
                 let survey = SurveyOptions { seen_min: *seen_min, ..SurveyOptions::default() };
-                let inputs = survey_of(task, &shape, survey)?;
+                let inputs = survey_of(task, encoding, &shape, survey)?;
                 let seed = task.options.seed;
                 let trainer = Trainer::with_inputs(&shape, *options, inputs, seed);
                 Ok(Learning::Dcn(Box::new(trainer)))
@@ -105,6 +105,25 @@ impl Learning {
                 };
                 let learned = trainer.step(&batch);
                 learned.map_err(|error| TrainError::Data(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the log odds that it gives encoded rows now.
+    pub fn score(&mut self, rows: &Rows, out: &mut Vec<f32>) -> Result<(), TrainError> {
+        match self {
+            Learning::Linear(model, inputs) => out.extend(rows.iter().map(|row| {
+                features(row.keys, inputs);
+                model.logit(inputs)
+            })),
+            Learning::Fm(model) => out.extend(rows.iter().map(|row| model.score(factor(row)))),
+            Learning::Ffm(model) => out.extend(rows.iter().map(|row| model.score(factor(row)))),
+            Learning::Dcn(trainer) => {
+                let start = out.len();
+                out.resize(start + rows.len(), 0.0);
+                let scored = trainer.score(&rows.numeric, &rows.keys, &mut out[start..]);
+                scored.map_err(|error| TrainError::Data(error.to_string()))?;
             }
         }
         Ok(())
@@ -171,14 +190,18 @@ impl Learning {
 /// How each column's numbers lie, and which keys are frequent.
 fn survey_of(
     task: &Task<'_>,
+    encoding: &Encoding,
     shape: &Shape,
     options: SurveyOptions,
 ) -> Result<reckon_model::dcn::Inputs, TrainError> {
     let refused =
         |error: reckon_model::dcn::TensorError| TrainError::option("dcn", error.to_string());
     let mut survey = Survey::new(shape, options).map_err(refused)?;
+    let mut shown = Rows::default();
     for_each_batch(task.table, &task.train, Order::Logged, |batch| {
-        survey.see(&batch.numeric, &batch.keys);
+        encoding.encode(batch, &mut shown);
+        task.options.position.shape(&mut shown, None);
+        survey.see(&shown.numeric, &shown.keys);
         Ok(())
     })?;
     survey.inputs().map_err(refused)
