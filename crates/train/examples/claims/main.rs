@@ -6,7 +6,7 @@
 //! 3. Click curves by rank of TianGong-ST and trivago, before and after.
 //!
 //! `ROWS` and `SEEDS` say how large the markets are and how many; `LARGE` is one more market of so many
-//! rows, 0 for none; `RECKON_DATA` is the folder of real logs. Lakes and tables lie below `TMPDIR`.
+//! rows, 0 for none; `CLAIM` is `sampling`, `places` or `curves` where only one is asked for; `RECKON_DATA` is the folder of real logs. Lakes and tables lie below `TMPDIR`.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -32,7 +32,9 @@ fn main() -> Done<()> {
     let rows: u64 = number("ROWS", 1_000_000)?;
     let seeds: u64 = number("SEEDS", 5)?;
     let large: u64 = number("LARGE", 10_000_000)?;
-    real_logs()?;
+    if is_wanted("curves") {
+        real_logs()?;
+    }
     if seeds > 0 {
         markets(&format!("{seeds} markets of {rows} rows"), 1..=seeds, rows)?;
     }
@@ -47,6 +49,11 @@ fn number(name: &str, usual: u64) -> Done<u64> {
         Ok(text) => text.parse().map_err(|_| format!("{name}: {text} is no number").into()),
         Err(_) => Ok(usual),
     }
+}
+
+/// `CLAIM` names one; without it, all are wanted.
+fn is_wanted(claim: &str) -> bool {
+    std::env::var("CLAIM").is_ok_and(|asked| asked == claim) || std::env::var("CLAIM").is_err()
 }
 
 const EPOCHS: Epochs = Epochs { most: 8, patience: 1, batch: 512 };
@@ -90,20 +97,24 @@ const ROWS_FOR_ALL: u64 = 5_000_000;
 
 /// Both claims, on a market a seed.
 fn markets(what: &str, seeds: std::ops::RangeInclusive<u64>, rows: u64) -> Done<()> {
-    let mut calibration = Report::default();
-    for seed in seeds.clone() {
-        run(seed, rows, 0.0, &sampled(rows), &mut calibration)?;
+    if is_wanted("sampling") {
+        let mut report = Report::default();
+        for seed in seeds.clone() {
+            run(seed, rows, 0.0, &sampled(rows), &mut report)?;
+        }
+        println!();
+        println!("== {what}: every place is looked at; judged by the last fifth, as it was logged");
+        report.print_calibration();
     }
-    println!();
-    println!("== {what}: every place is looked at; judged by the last fifth, as it was logged");
-    calibration.print_calibration();
-    let mut places = Report::default();
-    for seed in seeds {
-        run(seed, rows, POSITION_DECAY, &placed(rows), &mut places)?;
+    if is_wanted("places") {
+        let mut report = Report::default();
+        for seed in seeds {
+            run(seed, rows, POSITION_DECAY, &placed(rows), &mut report)?;
+        }
+        println!();
+        println!("== {what}: place k is looked at with chance k^-{POSITION_DECAY}; all of place 1");
+        report.print_places(reckon_market::examination);
     }
-    println!();
-    println!("== {what}: place k is looked at with chance k^-{POSITION_DECAY}; all of place 1");
-    places.print_places(reckon_market::examination);
     println!();
     Ok(())
 }
