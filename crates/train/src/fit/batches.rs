@@ -40,7 +40,7 @@ pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, 
         Learner::Linear { .. } | Learner::Factor { .. } => {
             Encoding::buckets(task.table, &task.train)?
         }
-        Learner::Dcn { .. } => Encoding::Plain,
+        Learner::Dcn { .. } | Learner::Trees { .. } => Encoding::Plain,
     };
     let mut work = Work::begin(task, &encoding)?;
     loop {
@@ -149,7 +149,11 @@ fn learn(
 }
 
 /// The log loss of the validation rows, each as heavy as it says, with the correction for sampling.
-fn validation_loss(task: &Task<'_>, encoding: &Encoding, model: &Model) -> Result<f64, TrainError> {
+pub(super) fn validation_loss(
+    task: &Task<'_>,
+    encoding: &Encoding,
+    model: &Model,
+) -> Result<f64, TrainError> {
     let (mut sum, mut weight) = (0.0, 0.0);
     let (mut encoded, mut logits) = (Rows::default(), Vec::new());
     for_each_batch(task.table, &task.validation, Order::Logged, |batch| {

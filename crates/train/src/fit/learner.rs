@@ -12,6 +12,9 @@ use super::options::Learner;
 use crate::split::for_each_batch;
 use crate::{Order, Rows, TrainError};
 
+/// Why there are none here.
+const TREES: &str = "trees are grown by LightGBM and do not learn by batches";
+
 /// A model that is learning.
 pub(super) enum Learning {
     Linear(Box<Linear>, Vec<Feature>),
@@ -80,6 +83,7 @@ impl Learning {
                 let trainer = Trainer::with_inputs(&shape, *options, inputs, seed);
                 Ok(Learning::Dcn(Box::new(trainer)))
             }
+            Learner::Trees { .. } => unreachable!("{TREES}"),
         }
     }
 
@@ -154,6 +158,7 @@ impl Learning {
             }
             Learner::Factor { .. } => Learning::Ffm(Box::new(Ffm::decode(bytes)?)),
             Learner::Dcn { .. } => Learning::Dcn(Box::new(Trainer::resume(bytes)?)),
+            Learner::Trees { .. } => unreachable!("{TREES}"),
         })
     }
 
@@ -164,6 +169,7 @@ impl Learning {
             Learner::Factor { is_field_aware: false, .. } => Model::fm(bytes),
             Learner::Factor { .. } => Model::ffm(bytes),
             Learner::Dcn { .. } => Model::dcn(bytes),
+            Learner::Trees { .. } => unreachable!("{TREES}"),
         }
     }
 }

@@ -4,6 +4,7 @@ use reckon_model::LinearOptions;
 use reckon_model::dcn::{Structure, TrainerOptions};
 
 use super::checkpoint::Checkpoint;
+use super::trees::TreeOptions;
 use crate::{Sampling, TrainError};
 
 /// Rows of a batch, at most.
@@ -73,6 +74,13 @@ pub enum Learner {
         /// How long it learns.
         epochs: Epochs,
     },
+    /// Boosted trees, grown by LightGBM: builds without the feature `lightgbm` refuse them.
+    Trees {
+        /// How they grow.
+        options: TreeOptions,
+        /// How many they are: each is an epoch. Batches are those in which rows become bins.
+        epochs: Epochs,
+    },
 }
 
 /// How long a model learns that goes over its rows again and again.
@@ -89,6 +97,8 @@ pub struct Epochs {
 impl Epochs {
     /// The usual.
     pub const USUAL: Epochs = Epochs { most: 20, patience: 2, batch: 512 };
+    /// The usual number of trees.
+    pub const TREES: Epochs = Epochs { most: 2_000, patience: 50, batch: 4_096 };
 }
 
 impl FitOptions {
@@ -121,6 +131,14 @@ impl FitOptions {
         if !(1..=BATCH_ROWS_MAX).contains(&epochs.batch) {
             return refuse("epochs.batch", "1 to 65,536 rows");
         }
+        if let Learner::Trees { options, .. } = &self.learner {
+            if cfg!(not(feature = "lightgbm")) {
+                let problem = "this build has no LightGBM, which fits trees: `make build` makes one \
+                               that has, and so does cargo with `--features lightgbm`";
+                return refuse("model", problem);
+            }
+            options.check()?;
+        }
         Ok(())
     }
 }
@@ -131,7 +149,8 @@ impl Learner {
         match self {
             Learner::Linear { epochs, .. }
             | Learner::Factor { epochs, .. }
-            | Learner::Dcn { epochs, .. } => *epochs,
+            | Learner::Dcn { epochs, .. }
+            | Learner::Trees { epochs, .. } => *epochs,
         }
     }
 }

@@ -9,3 +9,4 @@ mod logs;
 mod market;
 mod rows_of_the_lake;
 mod tables_tear;
+mod trees_that_grow_wrongly;
