@@ -96,7 +96,7 @@ impl Made {
             validation: Share::all(cut..self.table.len()),
             click_rate: 0.2,
             rows: cut,
-            correction: 0.0,
+            kept: 1.0,
             options: &self.options,
         }
     }
@@ -110,7 +110,7 @@ impl Made {
 
     /// Gives the booster of so many trees to a judge.
     fn booster<T>(&self, trees: usize, correction: f32, judge: impl Fn(&Booster<'_>) -> T) -> T {
-        let task = Task { correction, ..self.task() };
+        let task = Task { kept: f64::from(correction).exp(), ..self.task() };
         let encoder = Encoder::plain(self.table.schema());
         let source = Source::new(&task, &encoder, vec![FEW, MANY]).expect("a source");
         let parameters = self.trees().parameters(1, &source.categorical);
