@@ -1,6 +1,6 @@
 //! How fast trees grow, and in how much memory.
 //!
-//!     cargo run --release -p reckon-train --features lightgbm --example tree_speed -- ROWS COLUMNS TREES [FOLDER]
+//!     cargo run --release -p reckon-train --features lightgbm --example growth_speed -- ROWS COLUMNS TREES [FOLDER]
 //!
 //! Invented rows, half of whose columns say something. Prints values that became bins a second, values
 //! that trees were grown from a second, and the most memory there was beside the bins' own bytes. With a
