@@ -6,6 +6,7 @@ use std::path::Path;
 use reckon_model::calibration::Segmented;
 
 use crate::BundleError;
+use crate::Encoding;
 use crate::container::{self, BYTES_MAX, BundleId, Container, Section};
 use crate::golden::{Expected, Golden};
 use crate::manifest::Manifest;
@@ -18,6 +19,8 @@ pub struct Contents {
     pub manifest: Manifest,
     /// Each stage's model, in the form that its kind has (see `docs/bundle-format.md`).
     pub models: Vec<Vec<u8>>,
+    /// How rows become those of each stage's model; a stage that has none takes them as they are.
+    pub encodings: Vec<Encoding>,
     /// Each stage's calibrations.
     pub curves: Vec<Segmented>,
     /// Rows to be reproduced. What comes out of them is found by [`Contents::write`].
@@ -33,6 +36,7 @@ impl Contents {
         let curves = self.curves.iter().map(encode_curves).collect::<Vec<_>>();
         let (manifest, golden) = (self.manifest.encode(), golden.encode(&self.manifest));
         let names = (0..self.models.len()).map(SectionNames::of).collect::<Vec<_>>();
+        let encodings = self.encodings.iter().map(encode_encoding).collect::<Vec<_>>();
         let mut sections = vec![
             Section { name: "manifest", bytes: &manifest },
             Section { name: "golden", bytes: &golden },
@@ -41,6 +45,9 @@ impl Contents {
             sections.push(Section { name: &names.model, bytes: model });
             sections.push(Section { name: &names.curves, bytes: curves });
         }
+        for (names, encoding) in names.iter().zip(&encodings).filter(|(_, it)| !it.is_empty()) {
+            sections.push(Section { name: &names.encoding, bytes: encoding });
+        }
         container::write(&sections, out)
     }
 
@@ -48,6 +55,10 @@ impl Contents {
     fn proven(&self) -> Result<Golden, BundleError> {
         self.manifest.check()?;
         let stages = self.manifest.stages.len();
+        if self.encodings.len() > stages {
+            let reason = format!("{}, for {stages} stages", self.encodings.len());
+            return Err(BundleError::field("encodings", reason));
+        }
         if self.models.len() != stages || self.curves.len() != stages {
             let (models, curves) = (self.models.len(), self.curves.len());
             let reason = format!("{stages}, for {models} models and {curves} calibrations");
@@ -55,7 +66,9 @@ impl Contents {
         }
         self.golden.check(&self.manifest)?;
         let models = self.models.iter().map(Vec::as_slice).collect::<Vec<_>>();
-        let stages = take_up(&self.manifest, &models, self.curves.clone())?;
+        let mut encodings = self.encodings.clone();
+        encodings.resize(stages, Encoding::Plain);
+        let stages = take_up(&self.manifest, &models, encodings, self.curves.clone())?;
         let mut golden = self.golden.clone();
         golden.expected = expect(&self.manifest, &stages, &golden)?;
         match golden.expected.iter().position(|one| !one.logit.is_finite()) {
@@ -69,6 +82,12 @@ impl Contents {
     }
 }
 
+fn encode_encoding(encoding: &Encoding) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encoding.encode(&mut bytes);
+    bytes
+}
+
 fn encode_curves(curves: &Segmented) -> Vec<u8> {
     let mut bytes = Vec::new();
     curves.encode(&mut bytes);
@@ -79,11 +98,16 @@ fn encode_curves(curves: &Segmented) -> Vec<u8> {
 struct SectionNames {
     model: String,
     curves: String,
+    encoding: String,
 }
 
 impl SectionNames {
     fn of(stage: usize) -> Self {
-        SectionNames { model: format!("model-{stage}"), curves: format!("calibration-{stage}") }
+        SectionNames {
+            model: format!("model-{stage}"),
+            curves: format!("calibration-{stage}"),
+            encoding: format!("encoding-{stage}"),
+        }
     }
 }
 
@@ -100,6 +124,7 @@ pub struct Bundle {
 
 struct Stage {
     model: Model,
+    encoding: Encoding,
     curves: Segmented,
     /// The logarithm of the share of unclicked rows that were kept.
     ln_sampling: f32,
@@ -146,7 +171,9 @@ impl Bundle {
         let container = Container::read(bytes)?;
         let manifest = Manifest::decode(container.section("manifest")?)?;
         let count = manifest.stages.len();
-        if container.sections.len() != 2 + 2 * count {
+        let encodings = read_encodings(&container, count)?;
+        let encoded = encodings.iter().filter(|encoding| !encoding.is_plain()).count();
+        if container.sections.len() != 2 + 2 * count + encoded {
             let reason = format!("{} sections for {count} stages", container.sections.len());
             return Err(BundleError::Layout(reason));
         }
@@ -158,7 +185,7 @@ impl Bundle {
             let decoded = Segmented::decode(bytes);
             curves.push(decoded.map_err(|error| BundleError::section(&names.curves, error))?);
         }
-        let stages = take_up(&manifest, &models, curves)?;
+        let stages = take_up(&manifest, &models, encodings, curves)?;
         reproduce(&manifest, &stages, &golden)?;
         Ok(Bundle { id: container.id, manifest, golden, stages })
     }
@@ -240,7 +267,7 @@ impl Bundle {
         out: &mut [f32],
     ) -> Result<(), BundleError> {
         self.check(rows, out.len())?;
-        self.stages[stage].model.score(rows, scratch, out)
+        self.stages[stage].score(rows, scratch, out)
     }
 
     /// The probability of a click: log odds, plus the logarithm of the kept share, calibrated; each once.
@@ -255,6 +282,23 @@ impl Bundle {
 }
 
 impl Stage {
+    /// Log odds of rows as the manifest names them.
+    fn score(
+        &self,
+        rows: Rows<'_>,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), BundleError> {
+        if self.encoding.is_plain() {
+            return self.model.score(rows, scratch, out);
+        }
+        let mut encoded = std::mem::take(&mut scratch.encoded);
+        encoded.take(&self.encoding, rows);
+        let scored = self.model.score(encoded.rows(rows.count), scratch, out);
+        scratch.encoded = encoded;
+        scored
+    }
+
     fn probability(&self, logit: f32, segment: u64) -> f32 {
         self.curves.probability(segment, logit + self.ln_sampling)
     }
@@ -274,16 +318,29 @@ fn best(scored: &[Scored], top: usize, order: &mut Vec<u32>) {
     }
 }
 
+/// The encoding of each stage; where there is no such section, rows are taken as they are.
+fn read_encodings(container: &Container<'_>, stages: usize) -> Result<Vec<Encoding>, BundleError> {
+    let encoding = |name: String| match container.section(&name) {
+        Err(_) => Ok(Encoding::Plain),
+        Ok(bytes) => Encoding::decode(bytes).map_err(|error| BundleError::section(&name, error)),
+    };
+    (0..stages).map(|stage| encoding(SectionNames::of(stage).encoding)).collect()
+}
+
 fn take_up(
     manifest: &Manifest,
     models: &[&[u8]],
+    encodings: Vec<Encoding>,
     curves: Vec<Segmented>,
 ) -> Result<Vec<Stage>, BundleError> {
     let mut stages = Vec::new();
-    for (index, (bytes, curves)) in models.iter().zip(curves).enumerate() {
-        let stage = &manifest.stages[index];
-        let model = Model::decode(stage.kind, &SectionNames::of(index).model, bytes, manifest)?;
-        stages.push(Stage { model, curves, ln_sampling: stage.sampling.ln() as f32 });
+    for (index, ((bytes, encoding), curves)) in models.iter().zip(encodings).zip(curves).enumerate()
+    {
+        let (stage, names) = (&manifest.stages[index], SectionNames::of(index));
+        encoding.check(&names.encoding, manifest)?;
+        let encoded = encoding.manifest(manifest);
+        let model = Model::decode(stage.kind, &names.model, bytes, &encoded)?;
+        stages.push(Stage { model, encoding, curves, ln_sampling: stage.sampling.ln() as f32 });
     }
     Ok(stages)
 }
@@ -305,7 +362,7 @@ fn expect(
         let rows = Rows { user_numeric, user_keys, numeric, keys, count: 1 };
         for stage in stages {
             let mut logit = [0.0];
-            stage.model.score(rows, &mut scratch, &mut logit)?;
+            stage.score(rows, &mut scratch, &mut logit)?;
             let probability = stage.probability(logit[0], *segment);
             expected.push(Expected { logit: logit[0], probability });
         }

@@ -5,11 +5,14 @@
 //! whatever it holds: log odds of each candidate ([`Bundle::score`]), and from them the probability
 //! ([`Bundle::probability`]: sampling correction, then calibration, each once).
 //!
+//! A model may want rows in another form than the manifest's columns: an [`Encoding`] goes before it.
+//!
 //! Here as well: taking in models of others ([`import`]): LightGBM's text, trees and networks in ONNX
 //! ([`Net`]), weights in safetensors. The format is drawn in `docs/bundle-format.md`.
 
 mod bundle;
 mod container;
+pub mod encoding;
 mod error;
 mod foreign;
 mod forest;
@@ -21,6 +24,7 @@ mod onnx;
 
 pub use bundle::{Bundle, Contents, Scored};
 pub use container::{BYTES_MAX, BundleId, Container, Section, write as write_container};
+pub use encoding::Encoding;
 pub use error::{BundleError, ImportError};
 pub use foreign::Foreign;
 pub use forest::ForestModel;

@@ -6,6 +6,7 @@ use reckon_model::factor::{self, FactorOptions, Ffm, Fm, Row};
 use reckon_model::{Linear, Weights};
 
 use crate::BundleError;
+use crate::encoding::Encoded;
 use crate::forest::{self, ForestModel};
 use crate::manifest::{Kind, Manifest};
 use crate::onnx::Net;
@@ -64,6 +65,7 @@ pub struct Scratch {
     pub(crate) logits: Vec<f32>,
     pub(crate) order: Vec<u32>,
     pub(crate) chosen: Chosen,
+    pub(crate) encoded: Encoded,
 }
 
 /// The rows of those candidates that a later stage scores.

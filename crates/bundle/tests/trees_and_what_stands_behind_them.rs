@@ -34,7 +34,13 @@ fn numbers<T: std::str::FromStr>(name: &str) -> Vec<T> {
 fn one(kind: Kind, model: Vec<u8>, columns: usize, fields: usize) -> Contents {
     let manifest = manifest(kind, columns, fields);
     let golden = golden(&manifest, 8);
-    Contents { models: vec![model], curves: vec![curves(1)], golden, manifest }
+    Contents {
+        models: vec![model],
+        encodings: Vec::new(),
+        curves: vec![curves(1)],
+        golden,
+        manifest,
+    }
 }
 
 /// Log odds of whole rows, each a request of its own.

@@ -1,5 +1,7 @@
 //! What rows cost: 200 ads and one user, all columns of the default plan, out of a warm store; and what
-//! an event costs that the store takes. Beside it the naive way: one candidate after the other.
+//! an event costs that the store takes. Beside it the naive way: one candidate after the other. Then the
+//! first stage whole: the same rows, scored by 100 invented trees of 31 leaves, in one thread and on all
+//! cores.
 //!
 //!     cargo run --release -p reckon-feature --example feature_speed -- 1000000 100000 2000000
 //!
@@ -14,10 +16,14 @@ use reckon_event::{Bound, Epoch, Kind, Position, Pseudonym, TenantId, Timestamp}
 use reckon_feature::{
     Ad, Candidate, Change, Happened, Parts, Pasts, PastsOptions, Plan, Request, Rows, Views,
 };
+use reckon_model::sigmoid;
+use reckon_model::trees::{Child, Forest, Missing, Node, Options, Split, Transform, Tree};
 
 const CANDIDATES: usize = 200;
 const REQUESTS: usize = 3_000;
 const EVENTS_AN_EPOCH: usize = 1_000;
+const TREES: usize = 100;
+const LEAVES: usize = 31;
 /// So many numbers are made one by one as well.
 const COMPARED_MIN: usize = 300 * CANDIDATES * 150;
 
@@ -92,6 +98,105 @@ fn main() {
     let pasts = Pasts::new(Arc::new(Plan::default()), PastsOptions::default());
     let second = fill(&pasts, &mut world, number(3, 2_000_000) as usize);
     look(&pasts, &mut world, second);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let forest = forest(&pasts, &mut world, second);
+    for threads in [1, cores] {
+        stage_one(&pasts, &forest, &world, second, threads);
+    }
+}
+
+/// Trees that ask any column for a number which some row has there: each level parts rows.
+fn forest(pasts: &Pasts, world: &mut World, second: u32) -> Forest {
+    let plan = pasts.plan();
+    let (mut views, mut rows) = (Views::default(), Rows::default());
+    let now = Timestamp::from_seconds(i64::from(second) + 20);
+    let request = Request { parts: world.parts(), now, ..Request::default() };
+    let candidates = world.candidates();
+    pasts.look(&request, &candidates, &mut views);
+    plan.rows(&request, &candidates, &mut views, &mut rows);
+    let width = plan.columns().len();
+    let trees = (0..TREES).map(|_| tree(&mut world.random, &rows.numeric, width)).collect();
+    let options = Options {
+        column_names: plan.columns().iter().map(|column| column.name.clone()).collect(),
+        transform: Transform::Sigmoid { steepness: 1.0 },
+        average: false,
+        base: -3.0,
+        tiny_is_zero: false,
+    };
+    Forest::from_trees(trees, options).expect("sound trees")
+}
+
+/// A tree grown at random places.
+fn tree(random: &mut Random, numbers: &[f32], width: usize) -> Tree {
+    let mut tree = Tree { nodes: Vec::<Node>::new(), leaves: vec![0.0] };
+    // Where each leaf hangs: its node, and whether to the left.
+    let mut hangs: Vec<Option<(usize, bool)>> = vec![None];
+    while tree.leaves.len() < LEAVES {
+        let leaf = (random.next() % tree.leaves.len() as u64) as usize;
+        let (node, new) = (tree.nodes.len(), tree.leaves.len());
+        if let Some((above, is_left)) = hangs[leaf] {
+            let child = Child::Node(node as u32);
+            if is_left { tree.nodes[above].left = child } else { tree.nodes[above].right = child }
+        }
+        let column = (random.next() % width as u64) as usize;
+        let row = (random.next() % (numbers.len() / width) as u64) as usize;
+        let value = numbers[row * width + column];
+        let threshold = if value.is_nan() { 0.0 } else { f64::from(value) };
+        let missing = Missing::Nan { left: random.next().is_multiple_of(2) };
+        tree.nodes.push(Node {
+            column: column as u32,
+            split: Split::AtMost { threshold, missing },
+            left: Child::Leaf(leaf as u32),
+            right: Child::Leaf(new as u32),
+            gain: 0.0,
+        });
+        hangs[leaf] = Some((node, true));
+        hangs.push(Some((node, false)));
+        tree.leaves.push(0.0);
+    }
+    tree.leaves.iter_mut().for_each(|leaf| *leaf = (random.next() % 1_000) as f64 / 1e4 - 0.05);
+    tree
+}
+
+/// Requests as fast as so many threads answer them: columns out of the store, trees, probabilities.
+fn stage_one(pasts: &Pasts, forest: &Forest, world: &World, second: u32, threads: usize) {
+    let began = Instant::now();
+    let sums: Vec<f64> = std::thread::scope(|scope| {
+        let works: Vec<_> = (0..threads)
+            .map(|thread| {
+                let random = Random(thread as u64 + 100);
+                let mut world = World { random, ..*world };
+                scope.spawn(move || answer(pasts, forest, &mut world, second))
+            })
+            .collect();
+        works.into_iter().map(|work| work.join().expect("no panic")).collect()
+    });
+    let rows = (threads * REQUESTS * CANDIDATES) as f64;
+    let rate = rows / began.elapsed().as_secs_f64();
+    let mean = sums.iter().sum::<f64>() / rows;
+    println!(
+        "stage one, {TREES} trees of {LEAVES} leaves, threads {threads}: {rate:.0} predictions/s, mean {mean:.4}"
+    );
+}
+
+fn answer(pasts: &Pasts, forest: &Forest, world: &mut World, second: u32) -> f64 {
+    let plan = pasts.plan();
+    let (mut views, mut rows) = (Views::default(), Rows::default());
+    let (mut scratch, mut margins, mut sum) = (forest.scratch(), vec![0.0; CANDIDATES], 0.0);
+    let now = Timestamp::from_seconds(i64::from(second) + 20);
+    for number in 0..REQUESTS {
+        let mut parts = world.parts();
+        if number % 10 == 0 {
+            parts.user = Pseudonym(u128::from(world.random.next()) << 64 | 1);
+        }
+        let request = Request { parts, now, ..Request::default() };
+        let candidates = world.candidates();
+        pasts.look(&request, &candidates, &mut views);
+        plan.rows(&request, &candidates, &mut views, &mut rows);
+        forest.score(&rows.numeric, &mut scratch, &mut margins);
+        sum += margins.iter().map(|&margin| f64::from(sigmoid(margin as f32))).sum::<f64>();
+    }
+    sum
 }
 
 /// Feeds events of two days, so that hours and days roll; says when the last one was.

@@ -1,13 +1,14 @@
 //! From a fitted model to the contents of a bundle: calibrated on rows that were not sampled, with golden
 //! rows of the data it was trained on.
 
+use reckon_bundle::encoding::Fixed;
 use reckon_bundle::manifest::{Column, Field, Plan, Stage, Training};
-use reckon_bundle::{Contents, Golden, Kind, Manifest};
+use reckon_bundle::{Contents, Encoding, Golden, Kind, Manifest};
 use reckon_model::calibration::{Curve, Isotonic, Observation, Platt, Segmented};
 
-use crate::fit::{Encoding, Model};
+use crate::fit::Model;
 use crate::split::for_each_batch;
-use crate::{Fitted, Order, Parts, Position, Rows, Share, Table, TrainError};
+use crate::{Fitted, Order, Parts, Position, Rows, Share, Table, TrainError, position};
 
 /// Golden rows, from all over the validation rows.
 const GOLDEN_ROWS: usize = 256;
@@ -30,48 +31,88 @@ pub fn contents(
     parts: &Parts,
     about: &About,
 ) -> Result<Contents, TrainError> {
-    let kind = kind(fitted)?;
+    of_stages(&[(fitted, None)], table, parts, about)
+}
+
+/// Makes those of a bundle whose first model scores all candidates, and whose second scores the best `top` of
+/// them again. Both were fitted on these parts of a table, and each is calibrated by itself.
+pub fn two_stages(
+    first: &Fitted,
+    (second, top): (&Fitted, u32),
+    table: &Table,
+    parts: &Parts,
+    about: &About,
+) -> Result<Contents, TrainError> {
+    if first.schema != second.schema {
+        let problem = "both stages are fitted on rows of the same columns";
+        return Err(TrainError::option("stages", problem));
+    }
+    of_stages(&[(first, None), (second, Some(top))], table, parts, about)
+}
+
+fn of_stages(
+    fitted: &[(&Fitted, Option<u32>)],
+    table: &Table,
+    parts: &Parts,
+    about: &About,
+) -> Result<Contents, TrainError> {
     let validation = Share::all(parts.validation.clone());
+    let curve = |&(fitted, _): &(&Fitted, _)| curve(fitted, table, &validation).map(Segmented::of);
     Ok(Contents {
-        manifest: manifest(fitted, kind, about),
-        models: vec![fitted.model.bytes().to_vec()],
-        curves: vec![Segmented::of(curve(fitted, table, &validation)?)],
+        manifest: manifest(fitted, about),
+        models: fitted.iter().map(|(fitted, _)| fitted.model.bytes().to_vec()).collect(),
+        encodings: fitted.iter().map(|(fitted, _)| served(fitted)).collect(),
+        curves: fitted.iter().map(curve).collect::<Result<_, _>>()?,
         golden: golden(table, &validation)?,
     })
 }
 
-fn kind(fitted: &Fitted) -> Result<Kind, TrainError> {
-    if fitted.position == Position::Feature {
-        let problem =
-            "a bundle has no place yet for the place that is a field; take tower or weights";
-        return Err(TrainError::option("position", problem));
-    }
-    match (&fitted.model, &fitted.encoding) {
-        (Model::Dcn(..), Encoding::Plain) => Ok(Kind::Dcn),
-        (model, _) => Err(TrainError::option(
-            "model",
-            format!(
-                "a bundle has no place yet for how rows become those of {}; use dcn",
-                model.kind()
-            ),
-        )),
+/// How rows become the model's where they are scored: the place that was a field is place 1.
+fn served(fitted: &Fitted) -> Encoding {
+    let encoding = fitted.encoding.encoding.clone();
+    match fitted.position {
+        Position::Feature => {
+            let place = Fixed { name: position::FIELD.to_owned(), key: position::key(1) };
+            Encoding::Fixed(Box::new(encoding), vec![place])
+        }
+        _ => encoding,
     }
 }
 
-fn manifest(fitted: &Fitted, kind: Kind, about: &About) -> Manifest {
-    let schema = &fitted.schema;
+fn kind(model: &Model) -> Kind {
+    match model {
+        Model::Linear(..) => Kind::Linear,
+        Model::Fm(..) => Kind::Fm,
+        Model::Ffm(..) => Kind::Ffm,
+        Model::Dcn(..) => Kind::Dcn,
+    }
+}
+
+fn manifest(stages: &[(&Fitted, Option<u32>)], about: &About) -> Manifest {
+    let (first, _) = stages[0];
+    let schema = &first.schema;
     let column = |name: &String| Column { name: name.clone(), default: None, importance: 0.0 };
     let field = |name: &String| Field { name: name.clone(), importance: 0.0 };
     let training = Training {
-        from_ms: fitted.training.from_ms,
-        to_ms: fitted.training.to_ms,
-        rows: fitted.training.rows,
-        clicks: fitted.training.clicks,
+        from_ms: first.training.from_ms,
+        to_ms: first.training.to_ms,
+        rows: first.training.rows,
+        clicks: first.training.clicks,
     };
-    let columns = schema.numeric.iter().map(column).collect();
-    let fields = schema.fields.iter().map(field).collect();
+    let stage = |&(fitted, top): &(&Fitted, Option<u32>)| Stage {
+        kind: kind(&fitted.model),
+        sampling: fitted.sampling_w,
+        top,
+    };
+    let metric = |(number, (fitted, _)): (usize, &(&Fitted, _))| {
+        let name = match number {
+            0 => "validation_log_loss".to_owned(),
+            number => format!("validation_log_loss_{}", number + 1),
+        };
+        (name, fitted.validation_loss)
+    };
     Manifest {
-        stages: vec![Stage { kind, sampling: fitted.sampling_w, top: None }],
+        stages: stages.iter().map(stage).collect(),
         plan: match about.plan {
             0 => Plan::default(),
             version => Plan { version: 1, schema: format!("{version:016x}") },
@@ -79,9 +120,13 @@ fn manifest(fitted: &Fitted, kind: Kind, about: &About) -> Manifest {
         user_columns: schema.user_numeric,
         user_fields: schema.user_fields,
         training: Some(training),
-        metrics: [("validation_log_loss".to_owned(), fitted.validation_loss)].into(),
+        metrics: stages.iter().enumerate().map(metric).collect(),
         created_ms: about.created_ms,
-        ..Manifest::of(kind, columns, fields)
+        ..Manifest::of(
+            kind(&first.model),
+            schema.numeric.iter().map(column).collect(),
+            schema.fields.iter().map(field).collect(),
+        )
     }
 }
 

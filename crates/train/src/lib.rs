@@ -17,14 +17,16 @@ pub mod judge;
 pub mod lake;
 pub mod position;
 mod progress;
+pub mod report;
 pub mod split;
 pub mod table;
 
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Slice, evaluate, for_each_answer};
 pub use fit::{Fitted, fit};
-pub use judge::{Verdict, judge};
+pub use judge::{Verdict, judge, judge_bundles};
 pub use position::{Examination, Position};
 pub use progress::{Progress, Silent};
+pub use report::{Report, report};
 pub use split::{Parts, Sampling, Share};
 pub use table::{Order, RowRef, Rows, Schema, Table, TableWriter};

@@ -153,8 +153,13 @@ fn contents(
     let line = Curve::Platt(Platt { slope: 1.0, shift: 0.0 });
     let segments = vec![0; GOLDEN_ROWS];
     let golden = Golden { numeric, keys, segments, expected: Vec::new() };
-    let contents =
-        Contents { manifest, models: vec![model], curves: vec![Segmented::of(line)], golden };
+    let contents = Contents {
+        manifest,
+        models: vec![model],
+        encodings: Vec::new(),
+        curves: vec![Segmented::of(line)],
+        golden,
+    };
     contents.write(&mut std::io::sink())?;
     Ok(contents)
 }

@@ -93,7 +93,13 @@ pub fn contents() -> Contents {
     let mut manifest = manifest(Kind::Linear, 4, 3);
     manifest.stages[0].sampling = 0.1;
     let models = vec![linear(&manifest, 1)];
-    Contents { models, curves: vec![curves(1)], golden: golden(&manifest, 8), manifest }
+    Contents {
+        models,
+        encodings: Vec::new(),
+        curves: vec![curves(1)],
+        golden: golden(&manifest, 8),
+        manifest,
+    }
 }
 
 /// Its bytes.

@@ -20,7 +20,7 @@ use reckon_disk::Disk;
 use reckon_event::{Applied, Epoch, Kind, Position, Pseudonym, TenantId};
 
 use self::files::Files;
-use self::shard::{Admitted, Event, Shard, Step};
+use self::shard::{Admitted, Event, Shard, Step, TOGETHER};
 pub use self::subscriber::PastsSubscriber;
 use crate::happened::{Happened, Parts, hour_of_day};
 use crate::past::CATEGORIES_MAX;
@@ -190,21 +190,26 @@ impl Pasts {
             if shard.applied > seen.epoch + 1 {
                 return None;
             }
-            for packed in group {
-                let (entity, number) = (packed >> 20 & 63, packed & 0xf_ffff);
-                let (declared, asked) =
-                    (&self.plan.entities[entity as usize], &mut asked[entity as usize]);
-                let key = asked.keys[number as usize];
-                let past = shard.find(key, seen.epoch).filter(|past| {
-                    past.touched.saturating_add(self.plan.ttl_seconds(key.id)) >= *moment
-                });
-                asked.is_there[number as usize] = past.is_some();
-                let Some(past) = past else { continue };
-                let width = declared.width();
-                past.view(declared, *moment, &mut asked.views[number as usize * width..][..width]);
-                if self.plan.user == Some(entity as usize) {
-                    let likes = &past.categories;
-                    views.top_category = self.top(&shard, seen, request, likes, *moment);
+            for part in group.chunks(TOGETHER) {
+                let mut found = [None; TOGETHER];
+                for (found, packed) in found.iter_mut().zip(part) {
+                    let (entity, number) = place(*packed);
+                    *found = shard.find(asked[entity].keys[number], seen.epoch);
+                }
+                found.iter().flatten().for_each(|past| past.touch());
+                for (past, packed) in found.into_iter().zip(part) {
+                    let (entity, number) = place(*packed);
+                    let (declared, asked) = (&self.plan.entities[entity], &mut asked[entity]);
+                    let ttl = self.plan.ttl_seconds(asked.keys[number].id);
+                    let past = past.filter(|past| past.touched.saturating_add(ttl) >= *moment);
+                    asked.is_there[number] = past.is_some();
+                    let Some(past) = past else { continue };
+                    let width = declared.width();
+                    past.view(declared, *moment, &mut asked.views[number * width..][..width]);
+                    if self.plan.user == Some(entity) {
+                        let likes = &past.categories;
+                        views.top_category = self.top(&shard, seen, request, likes, *moment);
+                    }
                 }
             }
         }
@@ -335,6 +340,11 @@ impl Pasts {
     pub fn evicted(&self) -> u64 {
         self.writer.lock().evicted
     }
+}
+
+/// The entity and the number of its key, of what stands behind the shard in a sorted list.
+fn place(packed: u32) -> (usize, usize) {
+    ((packed >> 20 & 63) as usize, (packed & 0xf_ffff) as usize)
 }
 
 fn cut_after(cut: &[u64], epoch: &Epoch) -> Arc<[u64]> {

@@ -30,6 +30,11 @@ impl Hasher for AsItIs {
     }
 }
 
+/// Keys that are looked up before the first of what they lead to is read.
+pub const TOGETHER: usize = 32;
+/// Copies whose memory is kept from epoch to epoch.
+const COPIES_KEPT: usize = 4_096;
+
 pub type Map<V> = HashMap<Key, V, BuildHasherDefault<AsItIs>>;
 
 /// A past, and whose.
@@ -76,8 +81,12 @@ pub struct Shard {
     /// The last epoch that changed anything here.
     pub applied: u64,
     pub slots: Map<Slot>,
-    /// How slots were before that epoch.
-    before: Map<Option<Slot>>,
+    /// How pasts were before that epoch: a place among the copies, or nothing where there was none.
+    before: Map<Option<u32>>,
+    /// Their memory is used again: an epoch copies thousands.
+    copies: Vec<Past>,
+    /// How many of the copies are of that epoch.
+    copied: usize,
     /// Changed since the last file.
     pub dirty: Vec<Key>,
     heap_bytes: usize,
@@ -87,9 +96,10 @@ pub struct Shard {
 
 impl Shard {
     pub fn bytes(&self) -> usize {
-        let maps =
-            (self.slots.capacity() + self.before.capacity()) * (size_of::<(Key, Slot)>() + 1);
-        maps + self.heap_bytes + self.dirty.capacity() * size_of::<Key>()
+        let slots = self.slots.capacity() * (size_of::<(Key, Slot)>() + 1);
+        let before = self.before.capacity() * (size_of::<(Key, Option<u32>)>() + 1);
+        let copies = self.copies.capacity() * size_of::<Past>();
+        slots + before + copies + self.heap_bytes + self.dirty.capacity() * size_of::<Key>()
     }
 
     /// The past of a key at a cut: before the epoch that is going on, or after it.
@@ -98,7 +108,7 @@ impl Shard {
         if self.applied <= epoch || slot.is_some_and(|slot| slot.changed <= epoch) {
             return slot.map(|slot| &slot.past);
         }
-        self.before.get(&key)?.as_ref().map(|slot| &slot.past)
+        self.before.get(&key)?.map(|place| &self.copies[place as usize])
     }
 
     /// Puts in what a file has kept.
@@ -113,8 +123,22 @@ impl Shard {
     /// Takes an epoch's steps, in the order of events.
     pub fn apply(&mut self, plan: &Plan, epoch: u64, steps: &[Step], events: &mut [Event]) {
         self.before.clear();
-        self.before.shrink_to(4_096);
+        self.before.shrink_to(COPIES_KEPT);
+        self.copies.truncate(COPIES_KEPT);
+        self.copied = 0;
         self.applied = epoch;
+        for steps in steps.chunks(TOGETHER) {
+            // What they change is asked for before the first of it is waited for.
+            let mut found = [None; TOGETHER];
+            for (found, step) in found.iter_mut().zip(steps) {
+                *found = self.slots.get(&step.key);
+            }
+            found.iter().flatten().for_each(|slot| slot.past.touch());
+            self.take(plan, epoch, steps, events);
+        }
+    }
+
+    fn take(&mut self, plan: &Plan, epoch: u64, steps: &[Step], events: &mut [Event]) {
         for step in steps {
             if let Admitted::As(other) = events[step.event as usize].admitted
                 && step.is_of_user
@@ -146,7 +170,12 @@ impl Shard {
             std::collections::hash_map::Entry::Occupied(entry) => {
                 let slot = entry.into_mut();
                 if slot.changed != epoch {
-                    self.before.insert(step.key, Some(slot.clone()));
+                    if self.copied == self.copies.len() {
+                        self.copies.push(Past::default());
+                    }
+                    self.copies[self.copied].copy_from(&slot.past);
+                    self.before.insert(step.key, Some(self.copied as u32));
+                    self.copied += 1;
                 }
                 slot
             }
@@ -186,14 +215,19 @@ impl Shard {
         }
         let eighth = times.len() / 8;
         let (_, &mut last, _) = times.select_nth_unstable(eighth);
-        let (before, slots) = (&mut self.before, &mut self.slots);
+        let Shard { before, slots, copies, copied, .. } = self;
         let mut bytes = 0;
         let gone = slots.extract_if(|_, slot| slot.past.touched <= last);
         let mut count = 0;
         for (key, slot) in gone {
             bytes += slot.past.heap_bytes();
-            before.entry(key).or_insert(Some(slot));
             count += 1;
+            before.entry(key).or_insert_with(|| {
+                copies.truncate(*copied);
+                copies.push(slot.past);
+                *copied += 1;
+                Some(*copied as u32 - 1)
+            });
         }
         self.heap_bytes -= bytes;
         self.slots.shrink_to(0);

@@ -3,6 +3,8 @@
 //! Frequent keys have a row of their own, found exactly; all others share the buckets by their hash.
 //! Rows of frequent keys come first: `0..head`, then the buckets.
 
+use super::served::prefetch;
+
 /// No row: the key is missing, its embedding is zero.
 pub(super) const NO_ROW: u32 = u32::MAX;
 
@@ -54,6 +56,11 @@ impl Head {
         if found == key { row } else { self.bucket(key) }
     }
 
+    /// Asks for the memory that [`Head::row`] will read.
+    pub(super) fn ask(&self, key: u64) {
+        prefetch(&self.slots, self.home(key));
+    }
+
     /// Both tables together have less than 2^30 rows, so a row fits.
     fn bucket(&self, key: u64) -> u32 {
         let hash = (key ^ key >> 32).wrapping_mul(GOLDEN);
@@ -61,10 +68,15 @@ impl Head {
         (self.keys.len() + bucket as usize) as u32
     }
 
+    /// Where the search for a key begins.
+    fn home(&self, key: u64) -> usize {
+        (key.wrapping_mul(GOLDEN) >> 32) as usize & (self.slots.len() - 1)
+    }
+
     /// Where the key lies, or the free slot where it would.
     fn slot(&self, key: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let mut slot = (key.wrapping_mul(GOLDEN) >> 32) as usize & mask;
+        let mut slot = self.home(key);
         while self.slots[slot].0 != key && self.slots[slot].0 != 0 {
             slot = (slot + 1) & mask;
         }

@@ -57,7 +57,7 @@ fn write_bundle(plan: &Plan, more: Option<&str>, path: &Path) {
     let mut weights = Vec::new();
     trainer.weights().to_bytes(&mut weights);
     let contents =
-        Contents { manifest, models: vec![weights], curves: vec![Segmented::of(line)], golden };
+        Contents { manifest, models: vec![weights], encodings: Vec::new(), curves: vec![Segmented::of(line)], golden };
     let mut file = std::fs::File::create(path).expect("a file");
     contents.write(&mut file).expect("a bundle");
 }

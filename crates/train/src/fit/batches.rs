@@ -3,7 +3,7 @@
 use reckon_model::LinearOptions;
 
 use super::checkpoint::{Checkpoint, Kept, task_hash};
-use super::encoding::Encoding;
+use super::encoding::Encoder;
 use super::learner::Learning;
 use super::model::Model;
 use super::options::{Epochs, FitOptions, Learner};
@@ -29,7 +29,7 @@ pub(super) struct Task<'a> {
 
 /// The model that did best.
 pub(super) struct Best {
-    pub encoding: Encoding,
+    pub encoding: Encoder,
     pub model: Model,
     /// Counted from 1.
     pub epochs: usize,
@@ -43,9 +43,9 @@ pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, 
     let epochs = task.options.learner.epochs();
     let encoding = match task.options.learner {
         Learner::Linear { .. } | Learner::Factor { .. } => {
-            Encoding::buckets(task.table, &task.train)?
+            Encoder::buckets(task.table, &task.train)?
         }
-        Learner::Dcn { .. } => Encoding::Plain,
+        Learner::Dcn { .. } => Encoder::plain(task.table.schema()),
     };
     let mut work = Work::begin(task, &encoding, progress)?;
     loop {
@@ -101,7 +101,7 @@ impl Work {
     /// From the checkpoint, or from nothing.
     fn begin(
         task: &Task<'_>,
-        encoding: &Encoding,
+        encoding: &Encoder,
         progress: &mut dyn Progress,
     ) -> Result<Self, TrainError> {
         let (position, learned) = (task.options.position, || examination(task, progress));
@@ -152,7 +152,7 @@ impl Work {
 /// alone.
 fn learn(
     task: &Task<'_>,
-    encoding: &Encoding,
+    encoding: &Encoder,
     work: &mut Work,
     progress: &mut dyn Progress,
 ) -> Result<(), TrainError> {
@@ -205,7 +205,7 @@ fn examination(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Examinati
 /// The log loss of the validation rows, each as heavy as it says, with the correction for sampling.
 fn validation_loss(
     task: &Task<'_>,
-    encoding: &Encoding,
+    encoding: &Encoder,
     model: &Model,
     examination: &Examination,
 ) -> Result<f64, TrainError> {

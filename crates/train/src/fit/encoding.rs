@@ -1,126 +1,275 @@
-//! How rows become what a kind of model takes; the same in training and in scoring.
+//! Finds how rows become what a kind of model takes ([`Encoding`]), from the rows that are learned from, and
+//! encodes rows of a table so.
 //!
-//! - A linear model and factorisation machines take categories: each number falls into one of some
-//!   buckets with equally many training rows, and the bucket is a category of the column. So a curve
-//!   that is no line is learned all the same, and "missing" is a bucket of its own.
-//! - A network brings its own (`reckon_model::dcn::Inputs`), and takes rows as they are.
+//! Buckets of a number have equally many training rows. A category has its rank by frequency among
+//! them, and the log odds of its clicks, drawn to those of all rows. Whoever learns must not see a row's own
+//! click in those: while learning, they are of earlier rows alone ([`Ordered`]; "ordered target
+//! statistics" of Prokhorenkova and others, NeurIPS 2018).
 
-use reckon_event::name_key;
-use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use std::collections::HashMap;
 
+use reckon_bundle::encoding::{Buckets, Code, Codes, Halves, KEYS_MAX};
+
+use crate::split::for_each_batch;
 use crate::{Order, Rows, Schema, Share, Table, TrainError};
+
+pub use reckon_bundle::Encoding;
 
 /// Buckets of a column.
 const BUCKETS: usize = 32;
 /// Rows from which quantiles are taken.
 const SAMPLE_ROWS: usize = 200_000;
+/// Keys of a field that are counted at a time; beyond them the rarest are let go.
+const COUNTED_MAX: usize = 1 << 22;
 
-/// How rows become a model's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Encoding {
-    /// As they are.
-    Plain,
-    /// Each column a category; no numbers are left.
-    Buckets(Vec<Buckets>),
+/// How categories become numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CodeOptions {
+    /// Categories of a field that have a rank, at most.
+    pub ranks: usize,
+    /// Rows that a category with a rank has, at least.
+    pub rank_rows: u64,
+    /// As if so many rows of each category had been clicked as all are; 0: log odds are no column.
+    pub prior_rows: f64,
 }
 
-/// A column's buckets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Buckets {
-    /// [`name_key`] of the column.
-    name: u64,
-    /// Where each bucket but the first begins, rising.
-    edges: Vec<f32>,
+impl CodeOptions {
+    /// The usual.
+    pub const USUAL: CodeOptions = CodeOptions { ranks: 1_000, rank_rows: 10, prior_rows: 20.0 };
 }
 
-impl Encoding {
+/// An encoding, and the rows it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoder {
+    /// How rows become a model's.
+    pub encoding: Encoding,
+    schema: Schema,
+    options: CodeOptions,
+}
+
+impl Encoder {
+    /// Rows as they are.
+    pub fn plain(schema: &Schema) -> Self {
+        Encoder::of(Encoding::Plain, schema)
+    }
+
+    /// This encoding, for rows of this schema.
+    pub fn of(encoding: Encoding, schema: &Schema) -> Self {
+        Encoder { encoding, schema: schema.clone(), options: CodeOptions::USUAL }
+    }
+
     /// Buckets for every column, by the quantiles of a share.
     pub fn buckets(table: &Table, share: &Share) -> Result<Self, TrainError> {
-        let schema = table.schema();
-        let sample = sample(table, share, SAMPLE_ROWS)?;
-        let column = |(at, name): (usize, &String)| {
-            let values = sample.numeric.iter().skip(at).step_by(sample.columns.max(1));
-            Buckets { name: name_key(name), edges: edges(values.copied().collect()) }
-        };
-        Ok(Encoding::Buckets(schema.numeric.iter().enumerate().map(column).collect()))
+        Ok(Encoder::of(Encoding::Buckets(buckets(table, share)?), table.schema()))
+    }
+
+    /// The same besides the numbers.
+    pub fn both(table: &Table, share: &Share) -> Result<Self, TrainError> {
+        Ok(Encoder::of(Encoding::Both(buckets(table, share)?), table.schema()))
+    }
+
+    /// Ranks and log odds of every field's keys, counted in a share.
+    pub fn codes(table: &Table, share: &Share, options: CodeOptions) -> Result<Self, TrainError> {
+        let counts = counts(table, share)?;
+        let all = counts.iter().map(|counts| counts.codes(counts_max(table), &options)).collect();
+        let halves = Halves::cut(all, table.schema().user_fields);
+        Ok(Encoder { options, ..Encoder::of(Encoding::Codes(halves), table.schema()) })
     }
 
     /// What encoded rows look like.
-    pub fn schema(&self, schema: &Schema) -> Schema {
-        let mut encoded = schema.clone();
-        match self {
-            Encoding::Plain => {}
-            Encoding::Buckets(_) => {
-                let numbers = std::mem::take(&mut encoded.numeric);
-                encoded.fields.extend(numbers);
-                encoded.user_numeric = 0;
-            }
+    pub fn schema(&self) -> Schema {
+        use reckon_bundle::encoding::Half;
+        let Schema { numeric, fields, user_numeric, user_fields } = &self.schema;
+        let (user_columns, own_columns) = numeric.split_at(*user_numeric);
+        let (user_keys, own_keys) = fields.split_at(*user_fields);
+        let user = self.encoding.names(Half::User, user_columns, user_keys);
+        let own = self.encoding.names(Half::Own, own_columns, own_keys);
+        Schema {
+            user_numeric: user.0.len(),
+            user_fields: user.1.len(),
+            numeric: [user.0, own.0].concat(),
+            fields: [user.1, own.1].concat(),
         }
-        encoded
+    }
+
+    /// Which encoded columns are categories, though they are numbers.
+    pub fn categorical(&self) -> Vec<usize> {
+        let users = self.schema.user_numeric;
+        self.encoding.categorical((users, self.schema.numeric.len() - users))
     }
 
     /// Puts the encoded rows in place of what `out` holds.
     pub fn encode(&self, rows: &Rows, out: &mut Rows) {
-        let numeric = std::mem::take(&mut out.numeric);
-        let keys = std::mem::take(&mut out.keys);
-        *out = Rows { numeric, keys, ..Rows::default() };
-        out.numeric.clear();
-        out.keys.clear();
-        (out.columns, out.fields) = self.shape(rows);
+        let mut numeric = std::mem::take(&mut out.numeric);
+        let mut keys = std::mem::take(&mut out.keys);
+        numeric.clear();
+        keys.clear();
+        let users = (self.schema.user_numeric, self.schema.user_fields);
         for row in rows.iter() {
-            self.row(row.numeric, row.keys, &mut out.numeric, &mut out.keys);
+            self.encoding.row(users, (row.numeric, row.keys), &mut numeric, &mut keys);
         }
-        out.labels.extend_from_slice(&rows.labels);
-        out.weights.extend_from_slice(&rows.weights);
-        out.times.extend_from_slice(&rows.times);
-        out.groups.extend_from_slice(&rows.groups);
-        out.positions.extend_from_slice(&rows.positions);
-        out.truths.extend_from_slice(&rows.truths);
+        let schema = self.schema();
+        let (columns, fields) = (schema.numeric.len(), schema.fields.len());
+        *out = Rows {
+            columns,
+            fields,
+            numeric,
+            keys,
+            labels: rows.labels.clone(),
+            weights: rows.weights.clone(),
+            times: rows.times.clone(),
+            groups: rows.groups.clone(),
+            positions: rows.positions.clone(),
+            truths: rows.truths.clone(),
+        };
     }
 
-    /// Appends one encoded row.
-    pub fn row(&self, numbers: &[f32], keys: &[u64], numeric: &mut Vec<f32>, out: &mut Vec<u64>) {
-        match self {
-            Encoding::Plain => {
-                numeric.extend_from_slice(numbers);
-                out.extend_from_slice(keys);
+    /// Encodes rows that are learned from.
+    pub fn ordered(&self) -> Ordered<'_> {
+        let mut fields = Vec::new();
+        if let Encoding::Codes(codes) = &self.encoding {
+            let places = self.categorical().into_iter().zip(codes.iter()).enumerate();
+            for (field, (place, codes)) in places.filter(|(_, (_, codes))| codes.width() == 2) {
+                let (odds, base) = (place + 1, codes.base());
+                fields.push(Running { field, odds, base, counts: HashMap::new() });
             }
-            Encoding::Buckets(columns) => {
-                out.extend_from_slice(keys);
-                out.extend(columns.iter().zip(numbers).map(|(column, &value)| column.key(value)));
-            }
         }
-    }
-
-    fn shape(&self, rows: &Rows) -> (usize, usize) {
-        match self {
-            Encoding::Plain => (rows.columns, rows.fields),
-            Encoding::Buckets(_) => (0, rows.fields + rows.columns),
-        }
-    }
-
-    /// As JSON.
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("numbers and keys are JSON")
-    }
-
-    /// Back from JSON.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, TrainError> {
-        serde_json::from_slice(bytes)
-            .map_err(|error| TrainError::option("encoding", error.to_string()))
+        Ordered { encoder: self, fields }
     }
 }
 
-impl Buckets {
-    /// The category of a number.
-    fn key(&self, value: f32) -> u64 {
-        let bucket = match value.is_nan() {
-            true => u64::MAX,
-            false => self.edges.partition_point(|edge| *edge <= value) as u64,
-        };
-        xxh3_64_with_seed(&bucket.to_le_bytes(), self.name).max(1)
+/// Encodes rows that are learned from, in the order of the table: a row's log odds are of the rows before it.
+pub struct Ordered<'a> {
+    encoder: &'a Encoder,
+    fields: Vec<Running>,
+}
+
+/// A field's counts so far.
+struct Running {
+    field: usize,
+    /// The encoded column of its log odds.
+    odds: usize,
+    base: f32,
+    counts: HashMap<u64, Count>,
+}
+
+impl Ordered<'_> {
+    /// Puts the encoded rows in place of what `out` holds; they come behind all rows before.
+    pub fn encode(&mut self, rows: &Rows, out: &mut Rows) {
+        self.encoder.encode(rows, out);
+        let columns = out.columns;
+        for running in &mut self.fields {
+            for (at, row) in rows.iter().enumerate() {
+                let key = row.keys[running.field];
+                if key == 0 {
+                    continue;
+                }
+                let seen = running.counts.entry(key).or_default();
+                let prior = self.encoder.options.prior_rows;
+                out.numeric[at * columns + running.odds] = seen.odds(running.base, prior);
+                seen.add(row.label, row.weight);
+            }
+            if running.counts.len() > COUNTED_MAX {
+                running.counts.retain(|_, count| count.rows > 1.0);
+            }
+        }
     }
+}
+
+/// Rows of a key, and clicks among them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    rows: f64,
+    clicks: f64,
+}
+
+impl Count {
+    fn add(&mut self, label: bool, weight: f32) {
+        self.rows += f64::from(weight);
+        self.clicks += if label { f64::from(weight) } else { 0.0 };
+    }
+
+    fn odds(self, base: f32, prior_rows: f64) -> f32 {
+        let base = 1.0 / (1.0 + (-f64::from(base)).exp());
+        let rate = (self.clicks + prior_rows * base) / (self.rows + prior_rows);
+        let rate = rate.clamp(1e-6, 1.0 - 1e-6);
+        (rate / (1.0 - rate)).ln() as f32
+    }
+}
+
+/// The keys of a field.
+#[derive(Default)]
+struct Counts {
+    keys: HashMap<u64, Count>,
+    all: Count,
+    /// Keys of fewer rows were let go of.
+    let_go: f64,
+}
+
+impl Counts {
+    fn see(&mut self, key: u64, label: bool, weight: f32) {
+        self.all.add(label, weight);
+        if key == 0 {
+            return;
+        }
+        self.keys.entry(key).or_default().add(label, weight);
+        while self.keys.len() > COUNTED_MAX {
+            self.let_go += 1.0;
+            let least = self.let_go;
+            self.keys.retain(|_, count| count.rows > least);
+        }
+    }
+
+    /// The most frequent keys; of equals the lower first.
+    fn codes(&self, keys_max: usize, options: &CodeOptions) -> Codes {
+        let mut keys: Vec<_> = self.keys.iter().map(|(&key, &count)| (key, count)).collect();
+        keys.sort_unstable_by(|left, right| {
+            right.1.rows.total_cmp(&left.1.rows).then(left.0.cmp(&right.0))
+        });
+        keys.truncate(keys_max);
+        let has_odds = options.prior_rows > 0.0;
+        let prior = if has_odds { options.prior_rows } else { 1.0 };
+        let base = self.all.odds(0.0, 1.0);
+        let code = |(rank, (key, count)): (usize, (u64, Count))| {
+            let has_rank = rank < options.ranks && count.rows >= options.rank_rows as f64;
+            let rank = if has_rank { rank as f32 } else { f32::NAN };
+            Code { key, rank, odds: count.odds(base, prior) }
+        };
+        let codes = keys.into_iter().enumerate().map(code);
+        // Without log odds, a key that has no rank says nothing.
+        let told = codes.filter(|code| has_odds || !code.rank.is_nan()).collect();
+        Codes::new(told, if has_odds { base } else { f32::NAN })
+    }
+}
+
+fn counts_max(table: &Table) -> usize {
+    KEYS_MAX / table.schema().fields.len().max(1)
+}
+
+fn counts(table: &Table, share: &Share) -> Result<Vec<Counts>, TrainError> {
+    let mut counts: Vec<Counts> = Vec::new();
+    counts.resize_with(table.schema().fields.len(), Counts::default);
+    for_each_batch(table, share, Order::Logged, |batch| {
+        for row in batch.iter() {
+            for (counts, &key) in counts.iter_mut().zip(row.keys) {
+                counts.see(key, row.label, row.weight);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(counts)
+}
+
+/// Buckets of every column.
+fn buckets(table: &Table, share: &Share) -> Result<Halves<Buckets>, TrainError> {
+    let schema = table.schema();
+    let sample = sample(table, share, SAMPLE_ROWS)?;
+    let column = |(at, name): (usize, &String)| {
+        let values = sample.numeric.iter().skip(at).step_by(sample.columns.max(1));
+        Buckets::new(name, edges(values.copied().collect()))
+    };
+    let all = schema.numeric.iter().enumerate().map(column).collect();
+    Ok(Halves::cut(all, schema.user_numeric))
 }
 
 /// The first rows of a share in an order that depends on nothing but the table.
@@ -132,7 +281,7 @@ pub(super) fn sample(table: &Table, share: &Share, count: usize) -> Result<Rows,
 
 /// Edges of buckets with equally many values; a value that fills several buckets has one.
 fn edges(mut values: Vec<f32>) -> Vec<f32> {
-    values.retain(|value| !value.is_nan());
+    values.retain(|value| value.is_finite());
     values.sort_unstable_by(f32::total_cmp);
     let at = |bucket: usize| values.get(bucket * values.len() / BUCKETS).copied();
     let mut edges: Vec<_> = (1..BUCKETS).filter_map(at).collect();
@@ -158,15 +307,9 @@ mod tests {
     }
 
     #[test]
-    fn buckets_survive_json() {
-        let buckets = Buckets { name: 7, edges: vec![-1.5, 0.0, 3.25e-20] };
-        let encoding = Encoding::Buckets(vec![buckets]);
-        let read = Encoding::from_json(&encoding.to_json()).expect("JSON");
-        assert_eq!(read, encoding);
-        let (mut numeric, mut keys) = (Vec::new(), Vec::new());
-        let numbers = [-2.0, -1.5, -0.1, 1.0, f32::NAN];
-        numbers.iter().for_each(|&number| read.row(&[number], &[], &mut numeric, &mut keys));
-        assert!(numeric.is_empty());
+    fn missing_numbers_and_equal_buckets() {
+        let buckets = Buckets::new("price", vec![-1.5, 0.0, 3.25e-20]);
+        let keys = [-2.0, -1.5, -0.1, 1.0, f32::NAN].map(|number| buckets.key(number));
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(
             distinct.len(),
@@ -174,5 +317,63 @@ mod tests {
             "-1.5 and -0.1 share a bucket, missing has its own: {keys:?}"
         );
         assert_eq!(keys[1], keys[2]);
+    }
+
+    fn rows(clicked: impl Fn(usize) -> bool) -> Rows {
+        let mut rows = Rows { fields: 1, ..Rows::default() };
+        for at in 0..200 {
+            rows.keys.push(1 + at as u64 % 3);
+            rows.labels.push(clicked(at));
+            rows.weights.push(1.0);
+            rows.times.push(at as i64);
+            rows.groups.push(at as u64);
+            rows.positions.push(0);
+            rows.truths.push(f32::NAN);
+        }
+        rows
+    }
+
+    fn ordered(rows: &Rows) -> Vec<f32> {
+        let mut counts = Counts::default();
+        rows.iter().for_each(|row| counts.see(row.keys[0], row.label, row.weight));
+        let codes = counts.codes(100, &CodeOptions::USUAL);
+        assert_eq!((codes.len(), codes.width()), (3, 2));
+        let schema = Schema { fields: vec!["ad".to_owned()], ..Schema::default() };
+        // The same base on both sides: what is compared is what keys bring.
+        let codes = Codes::new(codes.iter().collect(), -1.0);
+        let encoder = Encoder::of(Encoding::Codes(Halves::cut(vec![codes], 0)), &schema);
+        let mut out = Rows::default();
+        encoder.ordered().encode(rows, &mut out);
+        out.numeric.iter().skip(1).step_by(2).copied().collect()
+    }
+
+    #[test]
+    fn a_click_moves_the_log_odds_of_later_rows_of_its_key_and_of_no_other() {
+        let before = ordered(&rows(|at| at % 5 == 0));
+        let after = ordered(&rows(|at| at % 5 == 0 || at == 82));
+        let mut moved = 0;
+        for at in 0..200 {
+            let is_later = at > 82 && at % 3 == 82 % 3;
+            assert_eq!(before[at] != after[at], is_later, "row {at}");
+            moved += usize::from(is_later);
+        }
+        assert_eq!(moved, 39);
+    }
+
+    #[test]
+    fn rare_keys_have_no_rank_and_clicked_ones_higher_log_odds() {
+        let mut counts = Counts::default();
+        for at in 0..1_000u64 {
+            let key = if at < 995 { 1 + at % 4 } else { at };
+            counts.see(key, key == 2 && at % 2 == 1, 1.0);
+        }
+        let codes = counts.codes(1_000, &CodeOptions::USUAL);
+        assert!((1..5).all(|key| codes.rank(key) < 4.0), "the frequent ones");
+        assert!(codes.rank(997).is_nan() && codes.len() == 9, "a rare one has its log odds alone");
+        let odds = |key| codes.iter().find(|code| code.key == key).expect("known").odds;
+        assert!(odds(2) > codes.base() && odds(3) < odds(997), "{} {}", odds(2), odds(3));
+        let ranks = CodeOptions { prior_rows: 0.0, ..CodeOptions::USUAL };
+        let ranks = counts.codes(1_000, &ranks);
+        assert_eq!((ranks.len(), ranks.width()), (4, 1));
     }
 }

@@ -6,7 +6,7 @@ use reckon_model::factor::{FactorOptions, Ffm, Fm};
 use reckon_model::{Linear, LinearOptions};
 
 use super::batches::Task;
-use super::encoding::Encoding;
+use super::encoding::Encoder;
 use super::model::{Model, factor, features};
 use super::options::Learner;
 use crate::split::for_each_batch;
@@ -22,8 +22,8 @@ pub(super) enum Learning {
 
 impl Learning {
     /// A model that has seen nothing, for encoded rows of this shape.
-    pub fn new(task: &Task<'_>, encoding: &Encoding) -> Result<Self, TrainError> {
-        let schema = task.options.position.schema(encoding.schema(task.table.schema()));
+    pub fn new(task: &Task<'_>, encoding: &Encoder) -> Result<Self, TrainError> {
+        let schema = task.options.position.schema(encoding.schema());
         let start = task.click_rate.clamp(1e-4, 0.5) as f32;
         match &task.options.learner {
             Learner::Linear { options, .. } => {
@@ -190,7 +190,7 @@ impl Learning {
 /// How each column's numbers lie, and which keys are frequent.
 fn survey_of(
     task: &Task<'_>,
-    encoding: &Encoding,
+    encoding: &Encoder,
     shape: &Shape,
     options: SurveyOptions,
 ) -> Result<reckon_model::dcn::Inputs, TrainError> {

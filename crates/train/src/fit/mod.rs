@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub use checkpoint::Checkpoint;
-pub use encoding::Encoding;
+pub use encoding::{CodeOptions, Encoder, Encoding, Ordered};
 pub use model::Model;
 pub use options::{Epochs, FitOptions, Learner};
 
@@ -32,7 +32,7 @@ pub struct Fitted {
     /// The columns of the rows it was trained on.
     pub schema: Schema,
     /// How rows become the model's.
-    pub encoding: Encoding,
+    pub encoding: Encoder,
     /// The model.
     pub model: Model,
     /// What was done about the place a row was shown at.

@@ -12,12 +12,14 @@ mod refusal;
 
 use std::ops::Range;
 
+use reckon_bundle::Bundle;
 use reckon_model::{
     Random, auc, auc_difference, calibration_ratio, expected_calibration_error, log_loss, log_odds,
     sigmoid,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::for_each_answer;
 use crate::split::{Share, for_each_batch};
 use crate::{Fitted, Order, Rows, Schema, Table, TrainError};
 
@@ -139,12 +141,38 @@ pub fn judge(
     options: &JudgeOptions,
 ) -> Result<Verdict, TrainError> {
     options.check()?;
-    let count = rows.end.saturating_sub(rows.start);
-    if count > ROWS_MAX {
-        let problem = format!("{count} rows; at most {ROWS_MAX} are judged at once: take fewer");
-        return Err(TrainError::option("test", problem));
-    }
+    check_count(&rows)?;
     let seen = Seen::of(table, &Share::all(rows), challenger, champion)?;
+    Ok(seen.verdict(options))
+}
+
+/// Judges a bundle beside the one that it would replace, as each answers: list by list, calibrated. What the
+/// champion wants and the table does not have is an error.
+pub fn judge_bundles(
+    table: &Table,
+    rows: Range<u64>,
+    challenger: &Bundle,
+    champion: Option<&Bundle>,
+    options: &JudgeOptions,
+) -> Result<Verdict, TrainError> {
+    options.check()?;
+    check_count(&rows)?;
+    let share = Share::all(rows);
+    let mut seen = Seen::default();
+    for_each_answer(challenger, table, &share, |list, answers| {
+        seen.labels.extend_from_slice(&list.labels);
+        seen.ends.push(seen.labels.len());
+        seen.challenger.extend(answers.iter().map(|&answer| log_odds(answer)));
+        Ok(())
+    })?;
+    if let Some(champion) = champion {
+        let mut said = Vec::new();
+        for_each_answer(champion, table, &share, |_, answers| {
+            said.extend(answers.iter().map(|&answer| log_odds(answer)));
+            Ok(())
+        })?;
+        seen.champion = Some(said);
+    }
     Ok(seen.verdict(options))
 }
 
@@ -260,6 +288,15 @@ impl Seen {
         }
         log_loss(&vec![log_odds((clicks as f64 / rows as f64) as f32); rows], &self.labels)
     }
+}
+
+fn check_count(rows: &Range<u64>) -> Result<(), TrainError> {
+    let count = rows.end.saturating_sub(rows.start);
+    if count > ROWS_MAX {
+        let problem = format!("{count} rows; at most {ROWS_MAX} are judged at once: take fewer");
+        return Err(TrainError::option("test", problem));
+    }
+    Ok(())
 }
 
 fn figures(logits: &[f32], labels: &[bool], options: &JudgeOptions) -> Option<Figures> {

@@ -135,7 +135,7 @@ fn a_field_aware_machine_learns_pairs() {
 #[test]
 fn a_network_learns_numbers_and_pairs() {
     let fitted = check(dcn(), 0.035);
-    assert_eq!(fitted.encoding, Encoding::Plain);
+    assert_eq!(fitted.encoding.encoding, Encoding::Plain);
 }
 
 #[test]

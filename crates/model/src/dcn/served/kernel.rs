@@ -339,7 +339,7 @@ mod x86 {
 
 /// Asks for the line of memory that holds a number; changes nothing but time.
 #[inline(always)]
-pub(super) fn prefetch<T>(table: &[T], place: usize) {
+pub(in super::super) fn prefetch<T>(table: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(place) = table.get(place) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -11,8 +11,9 @@ mod packed;
 #[cfg(test)]
 mod tests;
 
-use kernel::{Bf16, COLUMNS, Machine, Portable, Stored, prefetch};
-use packed::{Levels, Packed, Rows, padded};
+pub(super) use kernel::prefetch;
+use kernel::{Bf16, COLUMNS, Machine, Portable, Stored};
+use packed::{Finish, Levels, Packed, Rows, padded};
 
 use super::head::{Head, NO_ROW};
 use super::inputs::Column;
@@ -223,6 +224,11 @@ impl Served {
     ) {
         let Shape { columns, fields, user_columns, user_fields, embedding, .. } = self.shape;
         scratch.rows.clear();
+        // Each lookup is one line of memory, and each embedding another: all are asked for before the
+        // first is waited for.
+        for &key in user_keys.iter().chain(keys) {
+            self.head.ask(key);
+        }
         for &key in user_keys.iter().chain(keys) {
             let row = self.head.row(key);
             self.embeddings.ask(row as usize, embedding);
@@ -302,32 +308,19 @@ impl Served {
                 count,
             };
             let none = layer.second.as_ref().map_or(&layer.bias[..], |_| &[]);
-            layer.first.multiply(self.user, input, none, start, levels, |row, block, sums| {
-                low[row * rank + block * COLUMNS..][..COLUMNS].copy_from_slice(sums);
-            });
-            let mut finish = |row: usize, block: usize, sums: &[f32; COLUMNS]| {
-                let place = row * self.width + block * COLUMNS;
-                let first: &[f32] = &first[place..][..COLUMNS];
-                let x = &mut x[place..][..COLUMNS];
-                if index == 0 {
-                    x.copy_from_slice(first);
-                }
-                for column in 0..COLUMNS {
-                    x[column] += first[column] * sums[column];
-                }
-            };
+            let mut kept = Kept { out: low, stride: rank };
+            layer.first.multiply(self.user, input, none, start, levels, &mut kept);
+            let mut crossed = Crossed { first, x, stride: self.width, is_first: index == 0 };
             match &layer.second {
                 Some(second) => {
                     let low = Rows { machine, numbers: low, stride: rank, count };
-                    second.multiply(low, Some(&layer.bias), levels, finish);
+                    second.multiply(low, Some(&layer.bias), levels, &mut crossed);
                 }
                 None => {
                     for (row, low) in low.chunks_exact(rank).enumerate() {
-                        let (blocks, _) = low.as_chunks::<COLUMNS>();
-                        blocks
-                            .iter()
-                            .enumerate()
-                            .for_each(|(block, sums)| finish(row, block, sums));
+                        for (block, sums) in low.as_chunks::<COLUMNS>().0.iter().enumerate() {
+                            crossed.finish(row, block, sums);
+                        }
                     }
                 }
             }
@@ -350,16 +343,86 @@ impl Served {
             };
             let input = Rows { machine, numbers, stride, count };
             let bias = &layer.bias;
-            layer.input.multiply(self.user, input, bias, start, levels, |row, block, sums| {
-                let out = &mut above[row * outputs + block * COLUMNS..][..COLUMNS];
-                for column in 0..COLUMNS {
-                    out[column] = if sums[column] > 0.0 { sums[column] } else { 0.0 };
-                }
-            });
+            let mut rectified = Rectified { out: above, stride: outputs };
+            layer.input.multiply(self.user, input, bias, start, levels, &mut rectified);
             std::mem::swap(below, above);
             stride = outputs;
         }
     }
+}
+
+/// Sums as they are.
+struct Kept<'a> {
+    out: &'a mut [f32],
+    stride: usize,
+}
+
+impl Finish for Kept<'_> {
+    #[inline(always)]
+    fn finish(&mut self, row: usize, panel: usize, sums: &[f32; COLUMNS]) {
+        *chunk_mut(self.out, row * self.stride + panel * COLUMNS) = *sums;
+    }
+}
+
+/// Sums of one row, added to what is there.
+struct Added<'a> {
+    out: &'a mut [f32],
+}
+
+impl Finish for Added<'_> {
+    #[inline(always)]
+    fn finish(&mut self, _row: usize, panel: usize, sums: &[f32; COLUMNS]) {
+        let out = chunk_mut(self.out, panel * COLUMNS);
+        for column in 0..COLUMNS {
+            out[column] += sums[column];
+        }
+    }
+}
+
+/// What is above 0.
+struct Rectified<'a> {
+    out: &'a mut [f32],
+    stride: usize,
+}
+
+impl Finish for Rectified<'_> {
+    #[inline(always)]
+    fn finish(&mut self, row: usize, panel: usize, sums: &[f32; COLUMNS]) {
+        let out = chunk_mut(self.out, row * self.stride + panel * COLUMNS);
+        for column in 0..COLUMNS {
+            out[column] = if sums[column] > 0.0 { sums[column] } else { 0.0 };
+        }
+    }
+}
+
+/// The end of a cross layer: x grows by x0 times the sums.
+struct Crossed<'a> {
+    first: &'a [f32],
+    x: &'a mut [f32],
+    stride: usize,
+    /// x is still x0.
+    is_first: bool,
+}
+
+impl Finish for Crossed<'_> {
+    #[inline(always)]
+    fn finish(&mut self, row: usize, panel: usize, sums: &[f32; COLUMNS]) {
+        let place = row * self.stride + panel * COLUMNS;
+        let first: &[f32; COLUMNS] =
+            self.first[place..].first_chunk().expect("rows are whole panels");
+        let x = chunk_mut(self.x, place);
+        if self.is_first {
+            *x = *first;
+        }
+        for column in 0..COLUMNS {
+            x[column] += first[column] * sums[column];
+        }
+    }
+}
+
+#[inline(always)]
+fn chunk_mut(numbers: &mut [f32], place: usize) -> &mut [f32; COLUMNS] {
+    numbers[place..].first_chunk_mut().expect("rows are whole panels")
 }
 
 fn has_avx2() -> bool {
@@ -387,20 +450,17 @@ impl Input {
         bias: &[f32],
         start: &mut Vec<f32>,
         levels: &mut Levels,
-        done: impl FnMut(usize, usize, &[f32; COLUMNS]),
+        finish: &mut impl Finish,
     ) {
         start.clear();
         start.extend_from_slice(bias);
         start.resize(self.outputs(), 0.0);
         match self {
-            Input::Whole(packed) => packed.multiply(rows, Some(start), levels, done),
+            Input::Whole(packed) => packed.multiply(rows, Some(start), levels, finish),
             Input::Halves { user, candidate } => {
                 let (one, rest) = (Rows { count: 1, ..rows }, &rows.numbers[split..]);
-                user.multiply(one, None, levels, |_, block, sums| {
-                    let start = &mut start[block * COLUMNS..][..COLUMNS];
-                    start.iter_mut().zip(sums).for_each(|(start, sum)| *start += sum);
-                });
-                candidate.multiply(Rows { numbers: rest, ..rows }, Some(start), levels, done);
+                user.multiply(one, None, levels, &mut Added { out: start });
+                candidate.multiply(Rows { numbers: rest, ..rows }, Some(start), levels, finish);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Matrices as serving reads them: panels of sixteen outputs, in the chosen precision.
 
 use super::Precision;
-use super::kernel::{Bf16, COLUMNS, Machine, ROWS, Sums, levels};
+use super::kernel::{Bf16, COLUMNS, Machine, ROWS, levels};
 
 /// A number of the original for each padded place, or none where there is only padding.
 pub(super) type Places = [Option<usize>];
@@ -41,6 +41,27 @@ pub(super) struct Rows<'a, M> {
 pub(super) struct Levels {
     numbers: Vec<i16>,
     steps: Vec<f32>,
+}
+
+/// Calls a function whose number of rows is known when it is compiled.
+macro_rules! of_rows {
+    ($rows:expr, $function:ident($($argument:expr),*)) => {
+        match $rows {
+            1 => $function::<_, 1>($($argument),*),
+            2 => $function::<_, 2>($($argument),*),
+            3 => $function::<_, 3>($($argument),*),
+            4 => $function::<_, 4>($($argument),*),
+            5 => $function::<_, 5>($($argument),*),
+            _ => $function::<_, ROWS>($($argument),*),
+        }
+    };
+}
+
+/// What becomes of sums. A trait and no closure: what is done with them has to be compiled for the
+/// machine that made them, and a closure is not inlined for sure.
+pub(super) trait Finish {
+    /// A row's sums of the outputs of a panel.
+    fn finish(&mut self, row: usize, panel: usize, sums: &[f32; COLUMNS]);
 }
 
 impl Packed {
@@ -86,40 +107,42 @@ impl Packed {
         self.outputs
     }
 
-    /// Gives `done` each row's sums of each panel's outputs, begun from `start`, or from 0.
+    /// Gives each row's sums of each panel's outputs, begun from `start`, or from 0.
     #[inline(always)]
     pub(super) fn multiply<M: Machine>(
         &self,
         rows: Rows<'_, M>,
         start: Option<&[f32]>,
         levels: &mut Levels,
-        mut done: impl FnMut(usize, usize, &[f32; COLUMNS]),
+        finish: &mut impl Finish,
     ) {
         let start = start.map(|start| start.as_chunks::<COLUMNS>().0);
         let start = |block: usize| start.map_or([0.0; COLUMNS], |start| start[block]);
         match &self.panels {
             Panels::Full(panels) => {
                 for (block, panel) in panels.chunks_exact(self.inputs).enumerate() {
-                    full(rows, panel, &start(block), |row, sums| done(row, block, sums));
+                    let task = Task { rows, panel, start: start(block), block };
+                    for (first, count) in blocks(rows.count) {
+                        of_rows!(count, full(&task, first, finish));
+                    }
                 }
             }
             Panels::Half(panels) => {
                 for (block, panel) in panels.chunks_exact(self.inputs).enumerate() {
-                    half(rows, panel, &start(block), |row, sums| done(row, block, sums));
+                    let task = Task { rows, panel, start: start(block), block };
+                    for (first, count) in blocks(rows.count) {
+                        of_rows!(count, half(&task, first, finish));
+                    }
                 }
             }
             Panels::Byte(panels, steps) => {
                 levels.take(rows, self.inputs);
-                let blocks = panels.chunks_exact(self.inputs / 2).zip(steps);
-                for (block, (panel, steps)) in blocks.enumerate() {
-                    let start = start(block);
-                    byte(rows.machine, levels, self.inputs, panel, |row, sums| {
-                        let step = levels.steps[row];
-                        let whole: [f32; COLUMNS] = std::array::from_fn(|place| {
-                            start[place] + sums[place] as f32 * (step * steps[place])
-                        });
-                        done(row, block, &whole);
-                    });
+                let blocks_of = panels.chunks_exact(self.inputs / 2).zip(steps);
+                for (block, (panel, steps)) in blocks_of.enumerate() {
+                    let task = Task { rows, panel, start: start(block), block };
+                    for (first, count) in blocks(rows.count) {
+                        of_rows!(count, byte(&task, levels, steps, first, finish));
+                    }
                 }
             }
         }
@@ -175,104 +198,63 @@ fn blocks(count: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..blocks).map(move |block| (place(block), place(block + 1) - place(block)))
 }
 
-/// Calls a function whose number of rows is known when it is compiled.
-macro_rules! of_rows {
-    ($rows:expr, $function:ident($($argument:expr),*)) => {
-        match $rows {
-            1 => $function::<_, 1>($($argument),*),
-            2 => $function::<_, 2>($($argument),*),
-            3 => $function::<_, 3>($($argument),*),
-            4 => $function::<_, 4>($($argument),*),
-            5 => $function::<_, 5>($($argument),*),
-            _ => $function::<_, ROWS>($($argument),*),
-        }
-    };
+/// A panel for all rows.
+struct Task<'a, M, W> {
+    rows: Rows<'a, M>,
+    panel: &'a [W],
+    start: [f32; COLUMNS],
+    block: usize,
 }
 
 #[inline(always)]
-fn full<M: Machine>(
-    rows: Rows<'_, M>,
-    panel: &[[f32; COLUMNS]],
-    start: &[f32; COLUMNS],
-    mut done: impl FnMut(usize, &[f32; COLUMNS]),
+fn full<M: Machine, const R: usize>(
+    task: &Task<'_, M, [f32; COLUMNS]>,
+    first: usize,
+    finish: &mut impl Finish,
 ) {
-    for (first, count) in blocks(rows.count) {
-        let inputs = &rows.numbers[first * rows.stride..];
-        let sums = of_rows!(count, full_block(rows.machine, inputs, rows.stride, panel, start));
-        (first..).zip(&sums[..count]).for_each(|(row, sums)| done(row, sums));
+    let Task { rows, panel, start, block } = task;
+    let mut sums = [*start; R];
+    let inputs = &rows.numbers[first * rows.stride..];
+    rows.machine.full::<R>(inputs, rows.stride, panel, &mut sums);
+    for row in 0..R {
+        finish.finish(first + row, *block, &sums[row]);
     }
 }
 
 #[inline(always)]
-fn full_block<M: Machine, const R: usize>(
-    machine: M,
-    inputs: &[f32],
-    stride: usize,
-    panel: &[[f32; COLUMNS]],
-    start: &[f32; COLUMNS],
-) -> Sums<f32, ROWS> {
-    let mut sums = [*start; R];
-    machine.full::<R>(inputs, stride, panel, &mut sums);
-    widen(&sums)
-}
-
-#[inline(always)]
-fn half<M: Machine>(
-    rows: Rows<'_, M>,
-    panel: &[[Bf16; COLUMNS]],
-    start: &[f32; COLUMNS],
-    mut done: impl FnMut(usize, &[f32; COLUMNS]),
+fn half<M: Machine, const R: usize>(
+    task: &Task<'_, M, [Bf16; COLUMNS]>,
+    first: usize,
+    finish: &mut impl Finish,
 ) {
-    for (first, count) in blocks(rows.count) {
-        let inputs = &rows.numbers[first * rows.stride..];
-        let sums = of_rows!(count, half_block(rows.machine, inputs, rows.stride, panel, start));
-        (first..).zip(&sums[..count]).for_each(|(row, sums)| done(row, sums));
+    let Task { rows, panel, start, block } = task;
+    let mut sums = [*start; R];
+    let inputs = &rows.numbers[first * rows.stride..];
+    rows.machine.half::<R>(inputs, rows.stride, panel, &mut sums);
+    for row in 0..R {
+        finish.finish(first + row, *block, &sums[row]);
     }
 }
 
+/// `steps` are those of the panel's outputs.
 #[inline(always)]
-fn half_block<M: Machine, const R: usize>(
-    machine: M,
-    inputs: &[f32],
-    stride: usize,
-    panel: &[[Bf16; COLUMNS]],
-    start: &[f32; COLUMNS],
-) -> Sums<f32, ROWS> {
-    let mut sums = [*start; R];
-    machine.half::<R>(inputs, stride, panel, &mut sums);
-    widen(&sums)
-}
-
-#[inline(always)]
-fn byte<M: Machine>(
-    machine: M,
+fn byte<M: Machine, const R: usize>(
+    task: &Task<'_, M, [[i8; 2]; COLUMNS]>,
     levels: &Levels,
-    inputs: usize,
-    panel: &[[[i8; 2]; COLUMNS]],
-    mut done: impl FnMut(usize, &[i32; COLUMNS]),
+    steps: &[f32; COLUMNS],
+    first: usize,
+    finish: &mut impl Finish,
 ) {
-    for (first, count) in blocks(levels.steps.len()) {
-        let numbers = &levels.numbers[first * inputs..];
-        let sums = of_rows!(count, byte_block(machine, numbers, inputs, panel));
-        (first..).zip(&sums[..count]).for_each(|(row, sums)| done(row, sums));
-    }
-}
-
-#[inline(always)]
-fn byte_block<M: Machine, const R: usize>(
-    machine: M,
-    inputs: &[i16],
-    stride: usize,
-    panel: &[[[i8; 2]; COLUMNS]],
-) -> Sums<i32, ROWS> {
+    let Task { rows, panel, start, block } = task;
+    let stride = panel.len() * 2;
     let mut sums = [[0; COLUMNS]; R];
-    machine.byte::<R>(inputs, stride, panel, &mut sums);
-    widen(&sums)
-}
-
-#[inline(always)]
-fn widen<T: Copy + Default, const R: usize>(sums: &Sums<T, R>) -> Sums<T, ROWS> {
-    let mut all = [[T::default(); COLUMNS]; ROWS];
-    all[..R].copy_from_slice(sums);
-    all
+    rows.machine.byte::<R>(&levels.numbers[first * stride..], stride, panel, &mut sums);
+    for row in 0..R {
+        let step = levels.steps[first + row];
+        let mut whole = *start;
+        for column in 0..COLUMNS {
+            whole[column] += sums[row][column] as f32 * (step * steps[column]);
+        }
+        finish.finish(first + row, *block, &whole);
+    }
 }
