@@ -130,7 +130,7 @@ fn take_buckets(bytes: &mut &[u8]) -> Result<Buckets, String> {
 fn take_fixed(bytes: &mut &[u8], follows: usize, own: usize) -> Result<Encoding, String> {
     if follows > 1 || !(1..=FIXED_MAX).contains(&own) {
         return Err(format!(
-            "{own} fixed fields and {user} of the user; 1 to {FIXED_MAX}, and none"
+            "{own} fixed fields before {follows} encodings; 1 to {FIXED_MAX}, before one or none"
         ));
     }
     let mut fields = Vec::new();

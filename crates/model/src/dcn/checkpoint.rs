@@ -1,7 +1,7 @@
 //! A trainer's durable form: everything it has learned and everything it needs to go on exactly.
 //!
 //! ```text
-//! magic "RKDC" | version u8 | block: steps u64, warm_up u32, 7 options f32 | head (see bytes.rs) |
+//! magic "RKDC" | version u8 | block: steps u64, warm_up u32, 8 options f32 | head (see bytes.rs) |
 //! dense tensors | Adam's means of gradients | and of their squares | rows of the table, all f32
 //! ```
 
@@ -11,7 +11,7 @@ use super::trainer::{Scratch, Trainer, TrainerOptions};
 use crate::StateError;
 use crate::frame::{Label, Reader};
 
-const LABEL: Label = Label { magic: *b"RKDC", version: 1, name: "a checkpoint of a DCN-v2" };
+const LABEL: Label = Label { magic: *b"RKDC", version: 2, name: "a checkpoint of a DCN-v2" };
 
 impl Trainer {
     /// Appends everything needed to go on.

@@ -5,6 +5,7 @@
 
 use super::layout::{Cross, Hidden, Layout};
 use super::product::{Real, View, multiply};
+use crate::Random;
 
 /// Rows that pass at once.
 pub(super) const ROWS: usize = 256;
@@ -29,6 +30,17 @@ pub(super) struct Pass<T> {
     low_scratch: Vec<T>,
     above: Vec<T>,
     below: Vec<T>,
+    /// What kept results of hidden layers were multiplied with.
+    kept_scale: T,
+}
+
+/// Results of hidden layers that are left out while learning, so that no one of them is relied upon; the
+/// others stand for them.
+pub(super) struct Dropout {
+    /// The share that is left out, 0 up to below 1.
+    pub(super) share: f32,
+    /// Chooses them.
+    pub(super) random: Random,
 }
 
 fn size<T: Real>(numbers: &mut Vec<T>, length: usize) {
@@ -54,12 +66,22 @@ impl<T: Real> Pass<T> {
 
     /// From x0 to the log odds.
     pub(super) fn forward(&mut self, layout: &Layout, dense: &[T]) {
+        let mut none = Dropout { share: 0.0, random: Random::new(0) };
+        self.forward_without(layout, dense, &mut none);
+    }
+
+    /// The same while some results of hidden layers are left out.
+    pub(super) fn forward_without(&mut self, layout: &Layout, dense: &[T], dropout: &mut Dropout) {
         let rows = self.logits.len();
+        self.kept_scale = T::from(1.0 / (1.0 - dropout.share));
         for layer in 0..layout.cross.len() {
             self.cross_forward(layout, dense, layer, rows);
         }
         for layer in 0..layout.hidden.len() {
             self.hidden_forward(layout, dense, layer, rows);
+            if dropout.share > 0.0 {
+                self.leave_out(layer, dropout);
+            }
         }
         let output = &dense[layout.output.clone()];
         let (cross, deep) = self.outputs(layout);
@@ -142,6 +164,14 @@ impl<T: Real> Pass<T> {
         }
     }
 
+    fn leave_out(&mut self, layer: usize, dropout: &mut Dropout) {
+        let scale = self.kept_scale;
+        for number in &mut self.hidden[layer] {
+            let is_kept = dropout.random.uniform() >= f64::from(dropout.share);
+            *number = if is_kept { *number * scale } else { T::default() };
+        }
+    }
+
     /// Adds to the gradient by the weights, and leaves that by x0 in `x_gradient`; `by_logit` is that
     /// by the rows' log odds. Wide term and missing numbers are the caller's.
     pub(super) fn backward(
@@ -187,10 +217,9 @@ impl<T: Real> Pass<T> {
         gradient: &mut [T],
     ) {
         let Hidden { inputs, outputs, weight, bias } = &layout.hidden[layer];
+        // What was left out is 0, like what the ReLU has cut.
         for (above, &result) in self.above.iter_mut().zip(&self.hidden[layer]) {
-            if result <= T::default() {
-                *above = T::default();
-            }
+            *above = if result <= T::default() { T::default() } else { *above * self.kept_scale };
         }
         sum_rows(&mut gradient[bias.clone()], &self.above);
         let above = View::new(&self.above, rows, *outputs);

@@ -2,7 +2,7 @@
 
 use super::inputs::{Column, Inputs};
 use super::layout::Layout;
-use super::pass::Pass;
+use super::pass::{Dropout, Pass};
 use super::sparse::{Gradients, order};
 use super::*;
 use crate::{Random, StateError};
@@ -40,10 +40,11 @@ struct Net {
     numeric: Vec<f32>,
     rows: Vec<u32>,
     labels: Vec<f64>,
+    dropout: f32,
 }
 
 impl Net {
-    fn new(shape: &Shape, seed: u64) -> Self {
+    fn new(shape: &Shape, seed: u64, dropout: f32) -> Self {
         let mut random = Random::new(seed);
         let layout = Layout::new(shape);
         let column = |index| Column { is_log: index == 0, mean: 0.3, scale: 0.7 };
@@ -62,7 +63,7 @@ impl Net {
             .map(|_| inputs.head.row([0, 101, 102, 7, 9][random.below(5) as usize]));
         let rows = rows.collect();
         let labels = (0..count).map(|_| random.below(2) as f64).collect();
-        Net { layout, inputs, dense, table, numeric, rows, labels }
+        Net { layout, inputs, dense, table, numeric, rows, labels, dropout }
     }
 
     fn pass(&self) -> Pass<f64> {
@@ -75,7 +76,8 @@ impl Net {
         pass.resize(&self.layout, self.labels.len());
         let (layout, dense) = (&self.layout, &self.dense);
         self.inputs.gather(layout, dense, &self.numeric, &self.rows, row, &mut pass);
-        pass.forward(&self.layout, &self.dense);
+        let mut dropout = Dropout { share: self.dropout, random: Random::new(3) };
+        pass.forward_without(&self.layout, &self.dense, &mut dropout);
         pass
     }
 
@@ -133,8 +135,9 @@ fn check(
 
 #[test]
 fn gradients_are_those_of_differences() {
-    for (seed, shape) in shapes().into_iter().enumerate() {
-        let mut net = Net::new(&shape, seed as u64 + 1);
+    let with = |dropout| shapes().into_iter().map(move |shape| (shape, dropout));
+    for (seed, (shape, dropout)) in with(0.0).chain(with(0.3)).enumerate() {
+        let mut net = Net::new(&shape, seed as u64 + 1, dropout);
         let (dense, table) = net.gradients();
         let moved = check(&mut net, |net| &mut net.table, &table, "table");
         assert!(moved > 10, "of the table only {moved} have a gradient");

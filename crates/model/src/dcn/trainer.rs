@@ -2,7 +2,7 @@
 
 use super::inputs::Inputs;
 use super::layout::{Cross, Layout};
-use super::pass::{Pass, ROWS};
+use super::pass::{Dropout, Pass, ROWS};
 use super::sparse::{Gradients, Rates, Table, order};
 use super::{Shape, TensorError, Weights};
 use crate::Random;
@@ -28,6 +28,9 @@ pub struct TrainerOptions {
     pub warm_up: u32,
     /// Deviation of embeddings before anything was seen.
     pub spread: f32,
+    /// The share of hidden results that is left out of each row while learning, 0 up to below 1: which
+    /// ones depends on the number of the step.
+    pub dropout: f32,
 }
 
 impl Default for TrainerOptions {
@@ -41,13 +44,14 @@ impl Default for TrainerOptions {
             decay: 0.3,
             warm_up: 100,
             spread: 0.2,
+            dropout: 0.0,
         }
     }
 }
 
 impl TrainerOptions {
     /// The numbers in the order of checkpoints; the first five must be above 0.
-    pub(super) fn numbers(&mut self) -> [&mut f32; 7] {
+    pub(super) fn numbers(&mut self) -> [&mut f32; 8] {
         let TrainerOptions {
             rate,
             embedding_rate,
@@ -57,14 +61,18 @@ impl TrainerOptions {
             decay,
             warm_up: _,
             spread,
+            dropout,
         } = self;
-        [rate, embedding_rate, wide_rate, squares, spread, l2, decay]
+        [rate, embedding_rate, wide_rate, squares, spread, l2, decay, dropout]
     }
 
     /// Whether every option is in its range.
     pub fn check(mut self) -> Result<(), crate::OptionError> {
-        const FIELDS: [&str; 7] =
-            ["rate", "embedding_rate", "wide_rate", "squares", "spread", "l2", "decay"];
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(crate::OptionError { field: "dropout", range: "0 up to below 1" });
+        }
+        const FIELDS: [&str; 8] =
+            ["rate", "embedding_rate", "wide_rate", "squares", "spread", "l2", "decay", "dropout"];
         for (index, number) in self.numbers().into_iter().enumerate() {
             let may_be_0 = index >= 5;
             if !(number.is_finite() && (*number > 0.0 || may_be_0 && *number == 0.0)) {
@@ -238,6 +246,8 @@ impl Trainer {
         scratch.x_gradient.clear();
         scratch.by_logit.clear();
         let (mut loss, mut weight) = (0.0, 0.0);
+        let random = Random::new(self.steps ^ 0x6472_6f70);
+        let mut dropout = Dropout { share: self.options.dropout, random };
         for start in (0..rows).step_by(ROWS) {
             let count = ROWS.min(rows - start);
             let numeric = &batch.numeric[start * shape.columns..][..count * shape.columns];
@@ -246,7 +256,7 @@ impl Trainer {
             pass.resize(&self.layout, count);
             let row = |row| self.table.row(row);
             self.inputs.gather(&self.layout, &self.dense, numeric, keys, row, pass);
-            pass.forward(&self.layout, &self.dense);
+            pass.forward_without(&self.layout, &self.dense, &mut dropout);
             for (index, &logit) in pass.logits.iter().enumerate() {
                 let label = batch.labels[start + index];
                 let one = batch.weights.get(start + index).copied().unwrap_or(1.0);

@@ -166,6 +166,24 @@ impl Weights {
         Ok(())
     }
 
+    /// Moves each weight by this share of its way towards that of another network, which was made with
+    /// the same shape and inputs: 1 is the other.
+    ///
+    /// # Panics
+    /// Where the other has another shape or other frequent keys.
+    pub fn blend(&mut self, other: &Weights, share: f32) {
+        assert_eq!(self.layout.shape, other.layout.shape, "networks of one shape");
+        assert_eq!(self.inputs.head(), other.inputs.head(), "networks of the same keys");
+        let pairs = [
+            (&mut self.dense, &other.dense),
+            (&mut self.embedding, &other.embedding),
+            (&mut self.linear, &other.linear),
+        ];
+        for (own, other) in pairs {
+            own.iter_mut().zip(other).for_each(|(own, &other)| *own += share * (other - *own));
+        }
+    }
+
     /// Appends everything in its byte form; see `bytes.rs` for how it is drawn.
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
         put_label(out, LABEL);

@@ -60,6 +60,8 @@ fn learner(asked: &Train) -> Result<fit::Learner> {
             rank: 64,
             hidden: vec![256, 256],
             structure: Structure::Parallel,
+            has_buckets: false,
+            average: 0.5,
             options: TrainerOptions::default(),
             epochs,
         }),

@@ -69,6 +69,8 @@ fn factor() -> Learner {
         bits: 18,
         alpha: 0.03,
         linear_alpha: 0.05,
+        beta: 1.0,
+        spread: 0.1,
         l2: 1e-5,
         epochs: EPOCHS,
     }
@@ -83,6 +85,8 @@ fn dcn() -> Learner {
         rank: 32,
         hidden: vec![64, 32],
         structure: Structure::Parallel,
+        has_buckets: false,
+        average: 0.0,
         options: TrainerOptions::default(),
         epochs: Epochs { batch: 1_024, ..EPOCHS },
     }

@@ -45,12 +45,13 @@ pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, 
         Learner::Linear { .. } | Learner::Factor { .. } => {
             Encoder::buckets(task.table, &task.train)?
         }
+        Learner::Dcn { has_buckets: true, .. } => Encoder::both(task.table, &task.train)?,
         Learner::Dcn { .. } => Encoder::plain(task.table.schema()),
     };
     let mut work = Work::begin(task, &encoding, progress)?;
     loop {
         learn(task, &encoding, &mut work, progress)?;
-        let model = work.learning.model()?;
+        let model = work.learning.end_epoch()?;
         let examination = work.treatment.examination();
         let loss = validation_loss(task, &encoding, &model, &examination)?;
         if work.best.as_ref().is_none_or(|best| loss < best.loss) {

@@ -7,6 +7,7 @@ use reckon_model::{Linear, LinearOptions};
 
 use super::batches::Task;
 use super::encoding::Encoder;
+use super::mean::Mean;
 use super::model::{Model, factor, features};
 use super::options::Learner;
 use crate::split::for_each_batch;
@@ -17,7 +18,8 @@ pub(super) enum Learning {
     Linear(Box<Linear>, Vec<Feature>),
     Fm(Box<Fm>),
     Ffm(Box<Ffm>),
-    Dcn(Box<Trainer>),
+    /// With the mean of what it was after each epoch.
+    Dcn(Box<Trainer>, Mean),
 }
 
 impl Learning {
@@ -31,12 +33,24 @@ impl Learning {
                 options.check().map_err(|error| TrainError::option("linear", error.to_string()))?;
                 Ok(Learning::Linear(Box::new(Linear::new(options)), Vec::new()))
             }
-            Learner::Factor { is_field_aware, factors, bits, alpha, linear_alpha, l2, .. } => {
+            Learner::Factor {
+                is_field_aware,
+                factors,
+                bits,
+                alpha,
+                linear_alpha,
+                beta,
+                spread,
+                l2,
+                ..
+            } => {
                 let options = FactorOptions {
                     factors: *factors,
                     bits: *bits,
                     alpha: *alpha,
                     linear_alpha: *linear_alpha,
+                    beta: *beta,
+                    spread: *spread,
                     l2: *l2,
                     start,
                     seed: task.options.seed,
@@ -59,6 +73,7 @@ impl Learning {
                 hidden,
                 structure,
                 options,
+                average,
                 ..
             } => {
                 let shape = Shape {
@@ -78,7 +93,7 @@ impl Learning {
                 let inputs = survey_of(task, encoding, &shape, survey)?;
                 let seed = task.options.seed;
                 let trainer = Trainer::with_inputs(&shape, *options, inputs, seed);
-                Ok(Learning::Dcn(Box::new(trainer)))
+                Ok(Learning::Dcn(Box::new(trainer), Mean::new(*average)))
             }
         }
     }
@@ -96,7 +111,7 @@ impl Learning {
             Learning::Ffm(model) => rows.iter().for_each(|row| {
                 model.learn(factor(row), row.label, row.weight);
             }),
-            Learning::Dcn(trainer) => {
+            Learning::Dcn(trainer, _) => {
                 let batch = Batch {
                     numeric: &rows.numeric,
                     keys: &rows.keys,
@@ -119,7 +134,7 @@ impl Learning {
             })),
             Learning::Fm(model) => out.extend(rows.iter().map(|row| model.score(factor(row)))),
             Learning::Ffm(model) => out.extend(rows.iter().map(|row| model.score(factor(row)))),
-            Learning::Dcn(trainer) => {
+            Learning::Dcn(trainer, _) => {
                 let start = out.len();
                 out.resize(start + rows.len(), 0.0);
                 let scored = trainer.score(&rows.numeric, &rows.keys, &mut out[start..]);
@@ -129,8 +144,8 @@ impl Learning {
         Ok(())
     }
 
-    /// The model as it is now.
-    pub fn model(&self) -> Result<Model, TrainError> {
+    /// The model at the end of an epoch.
+    pub fn end_epoch(&mut self) -> Result<Model, TrainError> {
         let mut bytes = Vec::new();
         match self {
             Learning::Linear(model, _) => {
@@ -145,8 +160,8 @@ impl Learning {
                 model.encode(&mut bytes);
                 Model::ffm(bytes)
             }
-            Learning::Dcn(trainer) => {
-                trainer.weights().to_bytes(&mut bytes);
+            Learning::Dcn(trainer, mean) => {
+                mean.add(trainer.weights()).to_bytes(&mut bytes);
                 Model::dcn(bytes)
             }
         }
@@ -158,7 +173,7 @@ impl Learning {
             Learning::Linear(model, _) => model.encode_state(out),
             Learning::Fm(model) => model.encode(out),
             Learning::Ffm(model) => model.encode(out),
-            Learning::Dcn(trainer) => trainer.checkpoint(out),
+            Learning::Dcn(trainer, mean) => mean.encode(trainer, out),
         }
     }
 
@@ -172,7 +187,10 @@ impl Learning {
                 Learning::Fm(Box::new(Fm::decode(bytes)?))
             }
             Learner::Factor { .. } => Learning::Ffm(Box::new(Ffm::decode(bytes)?)),
-            Learner::Dcn { .. } => Learning::Dcn(Box::new(Trainer::resume(bytes)?)),
+            Learner::Dcn { average, .. } => {
+                let (trainer, mean) = Mean::decode(*average, bytes)?;
+                Learning::Dcn(Box::new(trainer), mean)
+            }
         })
     }
 

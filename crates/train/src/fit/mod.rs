@@ -11,6 +11,7 @@ mod batches;
 mod checkpoint;
 mod encoding;
 mod learner;
+mod mean;
 mod model;
 mod options;
 

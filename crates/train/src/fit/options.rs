@@ -8,6 +8,10 @@ use crate::{Position, Sampling, TrainError};
 
 /// Rows of a batch, at most.
 const BATCH_ROWS_MAX: usize = 65_536;
+/// Below so many training rows a network is small, and slow to believe a key.
+const FEW_ROWS: u64 = 50_000;
+/// From so many on it is large.
+const MANY_ROWS: u64 = 1_000_000;
 
 /// How a model is fitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,11 @@ pub enum Learner {
         alpha: f32,
         /// How fast linear weights learn.
         linear_alpha: f32,
+        /// What an accumulator of squared gradients begins with: the larger, the slower a key begins of
+        /// which little was seen, and the less it is learned by heart.
+        beta: f32,
+        /// Vectors begin within this distance of 0, over the root of their length.
+        spread: f32,
         /// Pull of weights towards 0.
         l2: f32,
         /// How long it learns.
@@ -70,6 +79,11 @@ pub enum Learner {
         hidden: Vec<usize>,
         /// Stacked or parallel.
         structure: Structure,
+        /// Numbers are taken as categories as well: each falls into a bucket with an embedding.
+        has_buckets: bool,
+        /// The model is a mean of what it was after each epoch, and this is the share of what was before
+        /// the last one: 0 up to below 1. What the last few rows did is damped.
+        average: f32,
         /// Its rates.
         options: TrainerOptions,
         /// How long it learns.
@@ -122,6 +136,11 @@ impl FitOptions {
         if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.batches == 0) {
             return refuse("checkpoint.batches", "at least 1");
         }
+        if let Learner::Dcn { average, .. } = &self.learner
+            && !(0.0..1.0).contains(average)
+        {
+            return refuse("dcn.average", "0 up to below 1");
+        }
         let epochs = self.learner.epochs();
         if epochs.most == 0 || epochs.patience == 0 {
             return refuse("epochs", "at least one, and a patience of at least one");
@@ -134,6 +153,90 @@ impl FitOptions {
 }
 
 impl Learner {
+    /// The usual logistic regression. `l1` is what few rows need against learning rare keys by heart; with
+    /// many it costs little, since a key that tells something is soon past it.
+    pub fn usual_linear() -> Self {
+        let options = LinearOptions { alpha: 4.0, l1: 1.0, ..LinearOptions::default() };
+        Learner::Linear { options, epochs: Epochs { most: 40, patience: 3, ..Epochs::USUAL } }
+    }
+
+    /// The usual factorisation machine, field-aware or not.
+    pub fn usual_factor(is_field_aware: bool) -> Self {
+        Learner::Factor {
+            is_field_aware,
+            factors: if is_field_aware { 4 } else { 8 },
+            bits: 18,
+            alpha: 0.03,
+            linear_alpha: 0.03,
+            beta: 30.0,
+            spread: 0.02,
+            l2: 0.002,
+            epochs: Epochs { patience: 3, ..Epochs::USUAL },
+        }
+    }
+
+    /// The usual network for so many training rows.
+    ///
+    /// Chosen on parts of four logs of 6,000 to 220,000 rows before their tests (`bench/quality.sh`): with few
+    /// rows what overfits first is what belongs to keys, so keys that are rare share one embedding, all of
+    /// them learn slowly, and some of the hidden results are left out.
+    pub fn usual_dcn(rows: u64) -> Self {
+        let epochs = Epochs { patience: 3, ..Epochs::USUAL };
+        let slow = TrainerOptions {
+            embedding_rate: 0.1,
+            wide_rate: 0.05,
+            dropout: 0.3,
+            ..TrainerOptions::default()
+        };
+        match rows {
+            ..FEW_ROWS => Learner::Dcn {
+                embedding: 16,
+                buckets: 1,
+                seen_min: 20,
+                cross_layers: 2,
+                rank: 32,
+                hidden: vec![64, 64],
+                structure: Structure::Parallel,
+                has_buckets: false,
+                average: 0.5,
+                options: slow,
+                epochs,
+            },
+            FEW_ROWS..MANY_ROWS => Learner::Dcn {
+                embedding: 8,
+                buckets: 1,
+                seen_min: 50,
+                cross_layers: 2,
+                rank: 32,
+                hidden: vec![128, 64],
+                structure: Structure::Parallel,
+                has_buckets: false,
+                average: 0.7,
+                options: TrainerOptions {
+                    rate: 1e-3,
+                    embedding_rate: 0.05,
+                    wide_rate: 0.02,
+                    dropout: 0.2,
+                    ..slow
+                },
+                epochs,
+            },
+            MANY_ROWS.. => Learner::Dcn {
+                embedding: 16,
+                buckets: 1 << 16,
+                seen_min: 4,
+                cross_layers: 3,
+                rank: 64,
+                hidden: vec![256, 256],
+                structure: Structure::Parallel,
+                has_buckets: false,
+                average: 0.5,
+                options: TrainerOptions::default(),
+                epochs,
+            },
+        }
+    }
+
     /// How long it learns.
     pub fn epochs(&self) -> Epochs {
         match self {

@@ -9,8 +9,8 @@ use reckon_train::fit::{Epochs, FitOptions, Learner};
 use reckon_train::judge::{JudgeOptions, judge_bundles};
 use reckon_train::split::for_each_batch;
 use reckon_train::{
-    Fitted, Order, Parts, Position, Rows, Sampling, Share, Silent, Table, evaluate, fit, for_each_answer,
-    report,
+    Fitted, Order, Parts, Position, Rows, Sampling, Share, Silent, Table, evaluate, fit,
+    for_each_answer, report,
 };
 
 use crate::market::{self, Market};
@@ -32,6 +32,8 @@ fn a_bundle_answers_as_the_model_that_was_fitted() {
         rank: 0,
         hidden: vec![16],
         structure: Structure::Parallel,
+        has_buckets: false,
+        average: 0.0,
         options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
         epochs: EPOCHS,
     };
@@ -82,6 +84,8 @@ fn network() -> Learner {
         rank: 4,
         hidden: vec![8],
         structure: Structure::Stacked,
+        has_buckets: true,
+        average: 0.5,
         options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
         epochs: SHORT,
     }
@@ -99,6 +103,8 @@ fn factors(is_field_aware: bool) -> Learner {
         bits: 12,
         alpha: 0.05,
         linear_alpha: 0.1,
+        beta: 1.0,
+        spread: 0.1,
         l2: 1e-5,
         epochs: SHORT,
     }

@@ -32,6 +32,8 @@ fn factor(is_field_aware: bool) -> Learner {
         bits: 12,
         alpha: 0.05,
         linear_alpha: 0.06,
+        beta: 1.0,
+        spread: 0.1,
         l2: 0.0,
         epochs: EPOCHS,
     }
@@ -46,9 +48,20 @@ fn dcn() -> Learner {
         rank: 0,
         hidden: vec![16],
         structure: Structure::Parallel,
+        has_buckets: false,
+        average: 0.0,
         options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
         epochs: EPOCHS,
     }
+}
+
+/// The same with numbers as categories besides, a mean over epochs, and hidden results left out.
+fn dcn_held() -> Learner {
+    let mut learner = dcn();
+    if let Learner::Dcn { has_buckets, average, options, .. } = &mut learner {
+        (*has_buckets, *average, options.dropout) = (true, 0.5, 0.1);
+    }
+    learner
 }
 
 /// A market's table in a folder that goes when it is dropped.
@@ -139,10 +152,19 @@ fn a_network_learns_numbers_and_pairs() {
 }
 
 #[test]
+fn a_network_learns_curves_from_buckets() {
+    let fitted = check(dcn_held(), 0.03);
+    let Encoding::Both(columns) = &fitted.encoding.encoding else {
+        panic!("{:?}", fitted.encoding)
+    };
+    assert_eq!(columns.iter().count(), market::schema().numeric.len());
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     let (_folder, table) = table(Market { rows: 6_000, ..MARKET });
     let parts = Parts::usual(&table).expect("parts");
-    for learner in [linear(), factor(false), factor(true), dcn()] {
+    for learner in [linear(), factor(false), factor(true), dcn(), dcn_held()] {
         let fitted = |seed| {
             let options = FitOptions { seed, ..FitOptions::of(learner.clone()) };
             fit(&table, &parts, &options, &mut Silent).expect("a model")
@@ -279,7 +301,7 @@ fn a_fit_that_was_stopped_goes_on_bit_for_bit() {
     let parts = Parts::usual(&table).expect("parts");
     let path = folder.path().join("unfinished");
     let mut stops = 0;
-    for learner in [linear(), factor(false), factor(true), dcn()] {
+    for learner in [linear(), factor(false), factor(true), dcn(), dcn_held()] {
         let plain = FitOptions::of(learner);
         let whole = fit(&table, &parts, &plain, &mut Silent).expect("a model");
         let checkpoint = Some(Checkpoint { path: path.clone(), batches: 7 });

@@ -219,6 +219,8 @@ fn a_fitted_model_without_pairs_does_not_replace_one_that_learned_them() {
         bits: 12,
         alpha,
         linear_alpha: 0.06,
+        beta: 1.0,
+        spread: 0.1,
         l2: 0.0,
         epochs: Epochs { most: 8, patience: 2, batch: 128 },
     };
