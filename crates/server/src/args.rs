@@ -193,33 +193,16 @@ pub struct Erase {
     pub json: bool,
 }
 
-/// `reckon evaluate` and `reckon predict`
+/// Which rows are learned from, or asked about.
 #[derive(Debug, Args)]
-pub struct OnData {
-    /// The bundle.
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
-    /// The rows, as FORMAT:FILE; formats are criteo, avazu, open-bandit, mind, trivago, tiangong, csv and
-    /// parquet.
-    #[arg(long, value_name = "FORMAT:FILE", value_parser = parse_data)]
-    pub data: Data,
-    /// The column that says what was clicked, of csv and parquet.
-    #[arg(long, value_name = "COLUMN", default_value = "label")]
-    pub label: String,
-}
-
-/// `reckon train`
-#[derive(Debug, Args)]
-pub struct Train {
+pub struct RowsOf {
     /// A configuration file that lies over the defaults: it says where the lake is, and names the plan.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the rows are: a data folder, whose lake is read, or FORMAT:FILE.
+    /// Where the rows are: a data folder, whose lake is read, or FORMAT:FILE; formats are criteo, avazu,
+    /// open-bandit, mind, trivago, tiangong, csv and parquet.
     #[arg(long, value_name = "DIR|FORMAT:FILE", default_value = "data")]
     pub data: String,
-    /// What to fit.
-    #[arg(long, value_enum, default_value = "dcn")]
-    pub model: Learner,
     /// Rows served from this moment on, such as 2026-11-21T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
@@ -229,29 +212,83 @@ pub struct Train {
     /// The column that says what was clicked, of csv and parquet.
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     pub label: String,
+}
+
+/// `reckon evaluate` and `reckon predict`
+#[derive(Debug, Args)]
+pub struct OnData {
+    /// The bundle.
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// The rows.
+    #[command(flatten)]
+    pub rows: RowsOf,
+}
+
+/// `reckon train`
+#[derive(Debug, Args)]
+pub struct Train {
+    /// The rows.
+    #[command(flatten)]
+    pub rows: RowsOf,
+    /// What to fit.
+    #[arg(long, value_enum, default_value = "dcn")]
+    pub model: Learner,
     /// Learn from one of so many rows that were not clicked; the bundle corrects for it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub sample: u32,
     /// Decides every draw: the same rows and seed make the same bundle.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Go over the training rows so often at most.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
-    pub epochs: u16,
-    /// Where the bundle is written.
+    /// Go over the training rows so often at most; of trees, grow so many at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub epochs: Option<u16>,
+    /// What is done about the place at which a row was shown: a model answers for place 1.
+    #[arg(long, value_enum, default_value = "ignored")]
+    pub position: Position,
+    /// How many candidates of a request the second of two stages scores.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub top: u32,
+    /// The bundle that this one is to replace: a worse one is refused. Without it the one that the
+    /// configuration names, if any.
+    #[arg(long, value_name = "BUNDLE")]
+    pub against: Option<PathBuf>,
+    /// Where the bundle is written. A refused one is written beside it, as BUNDLE.refused.
     #[arg(long, value_name = "BUNDLE", default_value = "model.bundle")]
     pub out: PathBuf,
+    /// Where a page with plots is written; beside the bundle unless told.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
-/// What can be asked for; not all of it can be done yet.
+/// What is done about position bias; docs/training.md tells when to take which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Position {
+    /// Nothing.
+    Ignored,
+    /// The place is one more field while learning, and 1 when asked.
+    Feature,
+    /// How likely a place is looked at is learned with the model, and left out of its answers.
+    Tower,
+    /// Clicks weigh more the less likely their place is looked at.
+    Weights,
+}
+
+/// What is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Learner {
     /// A deep and cross network, DCN-v2.
     Dcn,
     /// Logistic regression.
     Linear,
-    /// Boosted trees.
+    /// A factorisation machine.
+    Fm,
+    /// A field-aware factorisation machine.
+    Ffm,
+    /// Boosted trees, grown by LightGBM.
     Lightgbm,
+    /// Trees for all candidates of a request, DCN-v2 for the best of them.
+    TwoStage,
 }
 
 /// `reckon models`

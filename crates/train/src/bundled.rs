@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use reckon_bundle::encoding::ODDS;
+use reckon_bundle::encoding::{Fixed, ODDS};
 use reckon_bundle::manifest::{Column, Field, Plan, Stage, Training};
-use reckon_bundle::{Contents, Golden, Kind, Manifest};
+use reckon_bundle::{Contents, Encoding, Golden, Kind, Manifest};
 use reckon_model::calibration::{Curve, Isotonic, Observation, Platt, Segmented};
 
 use crate::fit::Model;
 use crate::split::for_each_batch;
-use crate::{Fitted, Order, Parts, Position, Rows, Share, Table, TrainError};
+use crate::{Fitted, Order, Parts, Position, Rows, Share, Table, TrainError, position};
 
 /// Golden rows, from all over the validation rows.
 const GOLDEN_ROWS: usize = 256;
@@ -58,19 +58,27 @@ fn of_stages(
     parts: &Parts,
     about: &About,
 ) -> Result<Contents, TrainError> {
-    if fitted.iter().any(|(fitted, _)| fitted.position == Position::Feature) {
-        let problem = "a bundle has no place for a position that is a field; take tower or weights";
-        return Err(TrainError::option("position", problem));
-    }
     let validation = Share::all(parts.validation.clone());
     let curve = |&(fitted, _): &(&Fitted, _)| curve(fitted, table, &validation).map(Segmented::of);
     Ok(Contents {
         manifest: manifest(fitted, about),
         models: fitted.iter().map(|(fitted, _)| fitted.model.bytes().to_vec()).collect(),
-        encodings: fitted.iter().map(|(fitted, _)| fitted.encoding.encoding.clone()).collect(),
+        encodings: fitted.iter().map(|(fitted, _)| served(fitted)).collect(),
         curves: fitted.iter().map(curve).collect::<Result<_, _>>()?,
         golden: golden(table, &validation)?,
     })
+}
+
+/// How rows become the model's where they are scored: the place that was a field is place 1.
+fn served(fitted: &Fitted) -> Encoding {
+    let encoding = fitted.encoding.encoding.clone();
+    match fitted.position {
+        Position::Feature => {
+            let place = Fixed { name: position::FIELD.to_owned(), key: position::key(1) };
+            Encoding::Fixed(Box::new(encoding), vec![place])
+        }
+        _ => encoding,
+    }
 }
 
 fn kind(model: &Model) -> Kind {

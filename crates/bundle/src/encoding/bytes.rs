@@ -1,12 +1,15 @@
 //! Encodings as bytes; `docs/bundle-format.md` draws them.
 
-use super::{Buckets, Code, Codes, EDGES_MAX, Encoding, Halves, KEYS_MAX};
+use super::{
+    Buckets, Code, Codes, EDGES_MAX, Encoding, FIXED_MAX, Fixed, Halves, KEYS_MAX, NAME_BYTES_MAX,
+};
 use crate::manifest::COLUMNS_MAX;
 
 const MAGIC: &[u8] = b"RKEN\x01";
 const BUCKETS: u8 = 1;
 const BOTH: u8 = 2;
 const CODES: u8 = 3;
+const FIXED: u8 = 4;
 /// Ranks are whole numbers that an f32 holds exactly.
 const RANK_MAX: f32 = 16_777_216.0;
 
@@ -16,6 +19,8 @@ pub(super) fn encode(encoding: &Encoding, out: &mut Vec<u8>) {
         Encoding::Buckets(it) => (BUCKETS, [it.user.len(), it.own.len()]),
         Encoding::Both(it) => (BOTH, [it.user.len(), it.own.len()]),
         Encoding::Codes(it) => (CODES, [it.user.len(), it.own.len()]),
+        // Whether another one follows, instead of columns of the user.
+        Encoding::Fixed(inner, it) => (FIXED, [usize::from(!inner.is_plain()), it.len()]),
     };
     out.extend_from_slice(MAGIC);
     out.push(form);
@@ -24,6 +29,10 @@ pub(super) fn encode(encoding: &Encoding, out: &mut Vec<u8>) {
         Encoding::Plain => {}
         Encoding::Buckets(it) | Encoding::Both(it) => it.iter().for_each(|one| buckets(one, out)),
         Encoding::Codes(it) => it.iter().for_each(|one| codes(one, out)),
+        Encoding::Fixed(inner, it) => {
+            it.iter().for_each(|one| fixed(one, out));
+            encode(inner, out);
+        }
     }
 }
 
@@ -48,6 +57,12 @@ fn codes(codes: &Codes, out: &mut Vec<u8>) {
     }
 }
 
+fn fixed(field: &Fixed, out: &mut Vec<u8>) {
+    out.extend_from_slice(&field.key.to_le_bytes());
+    put(out, field.name.len());
+    out.extend_from_slice(field.name.as_bytes());
+}
+
 pub(super) fn decode(mut bytes: &[u8]) -> Result<Encoding, String> {
     let bytes = &mut bytes;
     if take::<5>(bytes)? != MAGIC {
@@ -68,7 +83,8 @@ pub(super) fn decode(mut bytes: &[u8]) -> Result<Encoding, String> {
                 (0..user + own).map(|_| take_codes(bytes, &mut left)).collect();
             Encoding::Codes(Halves::cut(all?, user))
         }
-        other => return Err(format!("form {other} is none; there are 1 to 3")),
+        FIXED => return take_fixed(bytes, user, own),
+        other => return Err(format!("form {other} is none; there are 1 to 4")),
     };
     match bytes.len() {
         0 => Ok(encoding),
@@ -110,6 +126,36 @@ fn take_buckets(bytes: &mut &[u8]) -> Result<Buckets, String> {
     Ok(Buckets { name, edges })
 }
 
+/// Fixed fields, and the encoding before them, if there is any, which has none of its own.
+fn take_fixed(bytes: &mut &[u8], follows: usize, own: usize) -> Result<Encoding, String> {
+    if follows > 1 || !(1..=FIXED_MAX).contains(&own) {
+        return Err(format!(
+            "{own} fixed fields before {follows} encodings; 1 to {FIXED_MAX}, before one or none"
+        ));
+    }
+    let mut fields = Vec::new();
+    for _ in 0..own {
+        let key = u64::from_le_bytes(take(bytes)?);
+        let length = count(bytes, "bytes of a name", NAME_BYTES_MAX)?;
+        let name = std::str::from_utf8(items(bytes, length, 1)?);
+        let name = name.map_err(|_| "a fixed field's name is no text".to_owned())?.to_owned();
+        if name.is_empty() {
+            return Err("a fixed field has no name".to_owned());
+        }
+        fields.push(Fixed { name, key });
+    }
+    let inner = match follows == 0 {
+        true if bytes.is_empty() => Encoding::Plain,
+        true => return Err(format!("{} bytes belong to nothing", bytes.len())),
+        // Looked at before it is read: nothing is nested deeper.
+        false if bytes.get(MAGIC.len()) == Some(&FIXED) => {
+            return Err("fixed fields within fixed fields".to_owned());
+        }
+        false => decode(bytes)?,
+    };
+    Ok(Encoding::Fixed(Box::new(inner), fields))
+}
+
 fn take_codes(bytes: &mut &[u8], left: &mut usize) -> Result<Codes, String> {
     let base = f32::from_le_bytes(take(bytes)?);
     let count = count(bytes, "keys", *left)?;
@@ -143,19 +189,22 @@ fn is_sound(code: &Code) -> bool {
 mod tests {
     use super::*;
 
-    fn all() -> [Encoding; 3] {
+    fn all() -> [Encoding; 5] {
         let buckets = || {
             let edges = vec![-1.5, 0.0, 3.25e-20];
             let all = vec![Buckets::new("a", edges), Buckets::new("b", Vec::new())];
             Halves::cut(all, 1)
         };
         let code = |key, rank, odds| Code { key, rank, odds };
+        let place = |name: &str, key| Fixed { name: name.to_owned(), key };
         let known = vec![code(9, 0.0, -1.0), code(3, 1.0, 0.5), code(u64::MAX, f32::NAN, 2.0)];
         let codes = vec![Codes::new(known, -2.0), Codes::new(vec![code(1, 0.0, 0.0)], f32::NAN)];
         [
             Encoding::Buckets(buckets()),
             Encoding::Both(buckets()),
             Encoding::Codes(Halves::cut(codes, 1)),
+            Encoding::Fixed(Box::new(Encoding::Plain), vec![place("place", 7), place("é", 0)]),
+            Encoding::Fixed(Box::new(Encoding::Buckets(buckets())), vec![place("place", 7)]),
         ]
     }
 
@@ -197,8 +246,27 @@ mod tests {
     }
 
     #[test]
+    fn a_fixed_field_stands_behind_the_candidate_in_every_row() {
+        use super::super::Half;
+        let [.., plain, buckets] = all();
+        let (mut numbers, mut keys) = (Vec::new(), Vec::new());
+        plain.row((1, 1), (&[0.5, 0.6], &[1, 2]), &mut numbers, &mut keys);
+        assert_eq!((numbers, keys), (vec![0.5, 0.6], vec![1, 2, 7, 0]));
+        let mut keys = Vec::new();
+        buckets.half(Half::User, &[0.5], &[1], &mut Vec::new(), &mut keys);
+        assert_eq!(keys.len(), 2, "the user's half has none");
+        buckets.half(Half::Own, &[0.5], &[2], &mut Vec::new(), &mut keys);
+        assert_eq!((keys.len(), keys[4]), (5, 7));
+        let names = buckets.names(Half::Own, &["b".to_owned()], &["ad".to_owned()]);
+        assert_eq!(names.1, ["ad", "b", "place"]);
+        // One within another would be read for ever.
+        let nested = Encoding::Fixed(Box::new(plain), vec![Fixed { name: "a".into(), key: 1 }]);
+        assert!(Encoding::decode(&bytes(&nested)).is_err());
+    }
+
+    #[test]
     fn what_is_missing_rare_or_unknown_is_told_apart() {
-        let [_, _, codes] = all();
+        let [_, _, codes, ..] = all();
         let mut numbers = Vec::new();
         for key in [9, u64::MAX, 77, 0] {
             codes.half(super::super::Half::User, &[], &[key], &mut numbers, &mut Vec::new());

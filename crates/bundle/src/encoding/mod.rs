@@ -37,7 +37,24 @@ pub enum Encoding {
     Both(Halves<Buckets>),
     /// Each field numbers; no categories are left.
     Codes(Halves<Codes>),
+    /// Encoded so, and then fields that every row has alike, behind those of the candidate. What differed from row
+    /// to row while learning, and is one thing when scoring: the place a row is shown at.
+    Fixed(Box<Encoding>, Vec<Fixed>),
 }
+
+/// A field that every row has alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    pub key: u64,
+}
+
+/// Fixed fields, at most.
+pub const FIXED_MAX: usize = 16;
+/// Bytes of a fixed field's name, 1 to so many.
+pub const NAME_BYTES_MAX: usize = 128;
 
 /// The user's and the candidate's.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -141,6 +158,12 @@ impl Encoding {
                     field.push(key, numeric);
                 }
             }
+            Encoding::Fixed(inner, fixed) => {
+                inner.half(half, numbers, keys, numeric, out);
+                if half == Half::Own {
+                    out.extend(fixed.iter().map(|field| field.key));
+                }
+            }
         }
     }
 
@@ -174,12 +197,23 @@ impl Encoding {
                 let names = named.flat_map(|(codes, name)| codes.names(name));
                 (columns.iter().cloned().chain(names).collect(), Vec::new())
             }
+            Encoding::Fixed(inner, fixed) => {
+                let (columns, mut fields) = inner.names(half, columns, fields);
+                if half == Half::Own {
+                    fields.extend(fixed.iter().map(|field| field.name.clone()));
+                }
+                (columns, fields)
+            }
         }
     }
 
     /// Which encoded columns of whole rows are categories, though they are numbers.
     pub fn categorical(&self, (user_columns, own_columns): (usize, usize)) -> Vec<usize> {
-        let Encoding::Codes(codes) = self else { return Vec::new() };
+        let codes = match self {
+            Encoding::Codes(codes) => codes,
+            Encoding::Fixed(inner, _) => return inner.categorical((user_columns, own_columns)),
+            _ => return Vec::new(),
+        };
         let mut places = Vec::new();
         let mut at = user_columns;
         for field in &codes.user {
@@ -226,6 +260,7 @@ impl Encoding {
         let fields = (manifest.user_fields, manifest.fields.len() - manifest.user_fields);
         let (what, found, wanted) = match self {
             Encoding::Plain => return Ok(()),
+            Encoding::Fixed(inner, _) => return inner.check(section, manifest),
             Encoding::Buckets(it) | Encoding::Both(it) => {
                 ("columns", (it.user.len(), it.own.len()), columns)
             }

@@ -10,6 +10,7 @@ pub mod models;
 pub mod rebuild;
 pub mod relocate;
 pub mod replay;
+mod rows;
 pub mod serve;
 pub mod simulate;
 pub mod train;

@@ -4,110 +4,134 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use indicatif::ProgressBar;
+use anyhow::{Context, Result, anyhow, bail};
 use reckon_bundle::{Bundle, BundleId, Contents};
 use reckon_disk::TempDir;
-use reckon_event::{TenantId, Timestamp};
-use reckon_lake::LakeReader;
-use reckon_model::dcn::{Structure, TrainerOptions};
-use reckon_train::bundled::{About, contents};
-use reckon_train::fit::{self, Epochs, FitOptions};
-use reckon_train::lake::{self, LakeOptions};
-use reckon_train::{Parts, Sampling, Share, Table, evaluate, fit as fit_model};
+use reckon_train::bundled::{About, contents, two_stages};
+use reckon_train::fit::{self, Checkpoint, FitOptions};
+use reckon_train::judge::{JudgeOptions, judge_bundles};
+use reckon_train::{Parts, Sampling, Table, TrainError, fit as fit_model, report};
 use serde_json::json;
 
-use super::evaluate::{Bar, table};
 use super::load_config;
-use crate::args::{Learner, Train, parse_data};
+use super::rows::{Bar, rows};
+use crate::args::{Learner, Position, Train, parse_data};
 use crate::clock::Clock;
-use crate::data_dir::DataDir;
-use crate::engines;
 
-/// Fits, calibrates, writes the bundle and prints how it does on rows it has not seen.
+/// Batches between two writes of an unfinished fit.
+const KEPT_EVERY: u64 = 2_000;
+
+/// Fits, calibrates, judges, writes the bundle and the page, and prints how it does on rows it has not seen.
 pub fn run(asked: &Train) -> Result<ExitCode> {
-    let learner = learner(asked)?;
     let folder = TempDir::new("train");
-    let (table, plan) = rows(asked, &folder)?;
+    let champion = champion(asked)?;
+    let (table, plan) = rows(&asked.rows, &folder)?;
     let parts = Parts::usual(&table).context("train")?;
-    let sampling = Sampling { one_in: asked.sample, seed: asked.seed };
-    let options = FitOptions { sampling, seed: asked.seed, ..FitOptions::of(learner) };
-    let mut bar = Bar(ProgressBar::hidden());
-    let fitted = fit_model(&table, &parts, &options, &mut bar);
-    bar.0.finish_and_clear();
-    let fitted = fitted.context("train")?;
     let about = About { plan, created_ms: Clock::new(1).now().0 / 1_000 };
-    let id = write(&contents(&fitted, &table, &parts, &about).context("train")?, &asked.out)?;
-    let bundle = Bundle::open(&asked.out).with_context(|| asked.out.display().to_string())?;
-    let judged = evaluate(&bundle, &table, &Share::all(parts.test)).context("train")?;
-    let told = json!({"bundle": asked.out, "id": id.to_string(), "rows": table.len(),
-        "epochs": fitted.epochs, "test": judged});
+    let made = fitted(asked, &table, &parts, &about)?;
+    let waiting = beside(&asked.out, "judged");
+    write(&made, &waiting)?;
+    let bundle = Bundle::open(&waiting).with_context(|| waiting.display().to_string())?;
+    let options = JudgeOptions { seed: asked.seed, ..JudgeOptions::default() };
+    let verdict = judge_bundles(&table, parts.test.clone(), &bundle, champion.as_ref(), &options);
+    let verdict = verdict.context("judge")?;
+    let is_accepted = verdict.is_accepted();
+    let refusals: Vec<_> = verdict.refusals.iter().map(ToString::to_string).collect();
+    let report = report(&bundle, &table, &parts, Some(verdict)).context("report")?;
+    let out = if is_accepted { asked.out.clone() } else { beside(&asked.out, "refused") };
+    let page = asked.report.clone().unwrap_or_else(|| beside(&asked.out, "html"));
+    std::fs::write(&page, report.html())
+        .with_context(|| format!("cannot write {}", page.display()))?;
+    std::fs::rename(&waiting, &out).with_context(|| format!("cannot write {}", out.display()))?;
+    let told = json!({"bundle": out, "report": page, "id": report.bundle, "rows": table.len(),
+        "accepted": is_accepted, "refusals": refusals, "test": report.evaluation,
+        "verdict": report.verdict});
     println!("{}", serde_json::to_string_pretty(&told)?);
-    Ok(ExitCode::SUCCESS)
+    if is_accepted {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("refused: {}; the bundle is kept as {}", refusals.join("; "), out.display());
+    Ok(ExitCode::FAILURE)
 }
 
-fn learner(asked: &Train) -> Result<fit::Learner> {
-    let epochs = Epochs { most: asked.epochs.into(), ..Epochs::USUAL };
-    match asked.model {
-        Learner::Dcn => Ok(fit::Learner::Dcn {
-            embedding: 16,
-            buckets: 1 << 16,
-            seen_min: 4,
-            cross_layers: 3,
-            rank: 64,
-            hidden: vec![256, 256],
-            structure: Structure::Parallel,
-            has_buckets: false,
-            average: 0.5,
-            options: TrainerOptions::default(),
-            epochs,
-        }),
-        Learner::Linear => bail!("--model linear: bundles cannot hold its buckets yet; take dcn"),
-        Learner::Lightgbm => bail!(
-            "--model lightgbm: this build does not fit trees; fit them with LightGBM, and take them in \
-             by `reckon models import`"
-        ),
-    }
+/// A file beside another one.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".");
+    name.push(what);
+    path.with_file_name(name)
 }
 
-/// The rows, and the version of the plan they are of; 0 where they are of none.
-fn rows(asked: &Train, folder: &TempDir) -> Result<(Table, u64)> {
-    if let Ok(data) = parse_data(&asked.data) {
-        return Ok((table(&data, &asked.label, folder)?, 0));
-    }
-    let config = load_config(asked.config.as_deref())?;
-    let dir = DataDir(asked.data.clone().into());
-    if !dir.0.is_dir() {
-        bail!("--data {}: there is no such folder; a file is named as FORMAT:FILE", asked.data);
-    }
-    let plan = engines::plan(&config)?;
-    let place = engines::lake_place(&config, &dir)?;
-    let Some(lake) = LakeReader::open(place).context("lake")? else {
-        bail!("--data {}: its lake is empty: let a server run on it first", asked.data);
+/// The bundle that a new one would replace.
+fn champion(asked: &Train) -> Result<Option<Bundle>> {
+    let named = match &asked.against {
+        Some(path) => Some(path.clone()),
+        // Rows of a file have their own columns: what answers for the lake's has nothing to say of them.
+        None if parse_data(&asked.rows.data).is_ok() => None,
+        None => {
+            let config = load_config(asked.rows.config.as_deref())?;
+            Some(config.model.bundle).filter(|path| !path.is_empty()).map(PathBuf::from)
+        }
     };
-    let mut options = LakeOptions::new(TenantId::DEFAULT, plan.version());
-    options.window_us = config.model.attribution_s * Timestamp::SECOND;
-    let moment = |text: &Option<String>, option, usual| match text {
-        Some(text) => Timestamp::parse(text).with_context(|| format!("{option} {text}")),
-        None => Ok(usual),
+    let open = |path: PathBuf| Bundle::open(&path).with_context(|| path.display().to_string());
+    named.map(open).transpose()
+}
+
+/// The contents of a bundle of one or two models.
+fn fitted(asked: &Train, table: &Table, parts: &Parts, about: &About) -> Result<Contents> {
+    let mut bar = Bar::stopping()?;
+    let mut fit = |number: u8, learner: fit::Learner| {
+        let kept = beside(&asked.out, &format!("unfinished-{number}"));
+        let sampling = Sampling { one_in: asked.sample, seed: asked.seed };
+        let options = FitOptions {
+            sampling,
+            seed: asked.seed,
+            position: match asked.position {
+                Position::Ignored => reckon_train::Position::Ignored,
+                Position::Feature => reckon_train::Position::Feature,
+                Position::Tower => reckon_train::Position::Tower,
+                Position::Weights => reckon_train::Position::WEIGHTS,
+            },
+            checkpoint: Some(Checkpoint { path: kept.clone(), batches: KEPT_EVERY }),
+            ..FitOptions::of(learner)
+        };
+        let fitted = fit_model(table, parts, &options, &mut bar);
+        bar.0.finish_and_clear();
+        fitted.map_err(|error| match error {
+            TrainError::Stopped => {
+                anyhow!("stopped; the same command goes on from {}", kept.display())
+            }
+            error => anyhow::Error::new(error).context("train"),
+        })
     };
-    options.from = moment(&asked.from, "--from", options.from)?;
-    options.to = moment(&asked.to, "--to", options.to)?;
-    let path = folder.path().join("rows.table");
-    let (table, counts) = lake::table(&lake, &plan, &options, &path).context("lake")?;
-    eprintln!(
-        "{} rows, {} clicked; left out: {} not shown, {} may still be clicked, {} of other plans, {} erased",
-        counts.taken,
-        counts.clicked,
-        counts.not_shown,
-        counts.young,
-        counts.other_plan,
-        counts.erased
-    );
-    Ok((table, plan.version()))
+    let learner = |which| learner(which, asked.epochs, table);
+    if asked.model == Learner::TwoStage {
+        let first = fit(1, learner(Learner::Lightgbm)?)?;
+        let second = fit(2, learner(Learner::Dcn)?)?;
+        return two_stages(&first, (&second, asked.top), table, parts, about).context("train");
+    }
+    let fitted = fit(1, learner(asked.model)?)?;
+    contents(&fitted, table, parts, about).context("train")
+}
+
+/// What is fitted, as it does well on logs of clicks.
+fn learner(which: Learner, epochs: Option<u16>, table: &Table) -> Result<fit::Learner> {
+    let (rows, fields) = (table.len(), table.schema().fields.len());
+    let mut learner = match which {
+        Learner::Dcn => fit::Learner::dcn_for(rows, fields),
+        Learner::Linear => fit::Learner::linear_for(rows),
+        Learner::Fm => fit::Learner::fm_for(rows),
+        Learner::Ffm => fit::Learner::ffm_for(rows, fields),
+        Learner::Lightgbm => fit::Learner::trees_for(rows),
+        Learner::TwoStage => bail!("two stages are two models"),
+    };
+    if let Some(epochs) = epochs {
+        learner.epochs_mut().most = epochs.into();
+    }
+    Ok(learner)
 }
 
 /// Writes a bundle beside its place, syncs it and gives it its name: it is there whole, or not at all.

@@ -56,8 +56,13 @@ fn write_bundle(plan: &Plan, more: Option<&str>, path: &Path) {
     let line = Curve::Platt(Platt { slope: 0.5, shift: -1.0 });
     let mut weights = Vec::new();
     trainer.weights().to_bytes(&mut weights);
-    let contents =
-        Contents { manifest, models: vec![weights], encodings: Vec::new(), curves: vec![Segmented::of(line)], golden };
+    let contents = Contents {
+        manifest,
+        models: vec![weights],
+        encodings: Vec::new(),
+        curves: vec![Segmented::of(line)],
+        golden,
+    };
     let mut file = std::fs::File::create(path).expect("a file");
     contents.write(&mut file).expect("a bundle");
 }

@@ -27,6 +27,7 @@ mod replay;
 mod replay_predictions;
 mod rules;
 mod simulate;
+mod trained;
 
 use std::time::{Duration, Instant};
 

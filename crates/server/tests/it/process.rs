@@ -170,3 +170,12 @@ pub fn reckon(arguments: &[&str], data: &Path) -> Output {
         .output()
         .expect("the binary starts")
 }
+
+/// The binary, in a folder, with nothing but these arguments.
+pub fn reckon_in(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reckon"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the binary starts")
+}

@@ -70,7 +70,7 @@ fn factor() -> Learner {
         alpha: 0.03,
         linear_alpha: 0.05,
         beta: 1.0,
-        spread: 0.02,
+        spread: 0.1,
         l2: 1e-5,
         epochs: EPOCHS,
     }

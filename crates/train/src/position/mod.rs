@@ -34,7 +34,7 @@ use crate::{Rows, Schema};
 pub const PLACES: usize = 64;
 
 /// What the field is called that a place is while learning.
-const FIELD: &str = "position as shown";
+pub const FIELD: &str = "position as shown";
 
 /// What is done about the place a row was shown at. Wherever something is done, a model is asked about
 /// place 1.

@@ -9,8 +9,8 @@ use reckon_train::fit::{Epochs, FitOptions, Learner};
 use reckon_train::judge::{JudgeOptions, judge_bundles};
 use reckon_train::split::for_each_batch;
 use reckon_train::{
-    Fitted, Order, Parts, Rows, Sampling, Share, Silent, Table, evaluate, fit, for_each_answer,
-    report,
+    Fitted, Order, Parts, Position, Rows, Sampling, Share, Silent, Table, evaluate, fit,
+    for_each_answer, report,
 };
 
 use crate::market::{self, Market};
@@ -112,12 +112,19 @@ fn factors(is_field_aware: bool) -> Learner {
 
 /// A table, a model that was fitted on it, and the bundle of it.
 fn bundled(learner: Learner) -> (tempfile::TempDir, Table, Parts, Fitted, Bundle) {
+    bundled_with(learner, Position::Ignored)
+}
+
+fn bundled_with(
+    learner: Learner,
+    position: Position,
+) -> (tempfile::TempDir, Table, Parts, Fitted, Bundle) {
     let folder = tempfile::tempdir().expect("a folder");
     let market = Market { rows: 6_000, list: 6, ..MARKET };
     let table = market::write(market, &folder.path().join("rows"));
     let parts = Parts::usual(&table).expect("parts");
     let sampling = Sampling { one_in: 2, seed: 4 };
-    let options = FitOptions { sampling, ..FitOptions::of(learner) };
+    let options = FitOptions { sampling, position, ..FitOptions::of(learner) };
     let fitted = fit(&table, &parts, &options, &mut Silent).expect("it learns");
     let made = contents(&fitted, &table, &parts, &About::default()).expect("contents");
     let bundle = read(&made);
@@ -170,7 +177,11 @@ fn stage(bundle: &Bundle, stage: usize, rows: &Rows) -> Vec<f32> {
 
 /// A bundle's log odds are those of the model that went into it, row by row.
 fn check(learner: Learner) {
-    let (_folder, table, parts, fitted, bundle) = bundled(learner);
+    check_with(learner, Position::Ignored);
+}
+
+fn check_with(learner: Learner, position: Position) {
+    let (_folder, table, parts, fitted, bundle) = bundled_with(learner, position);
     let rows = odd_rows(&table, &parts);
     let correction = fitted.sampling_w.ln() as f32;
     let mut logits = Vec::new();
@@ -204,6 +215,19 @@ fn a_field_aware_one_is_the_one_that_was_fitted() {
 #[test]
 fn a_network_is_the_one_that_was_fitted() {
     check(network());
+}
+
+#[test]
+fn a_place_that_was_a_field_is_place_1_in_a_bundle() {
+    for learner in [lines(), factors(false), factors(true), network()] {
+        check_with(learner, Position::Feature);
+    }
+}
+
+#[test]
+fn a_tower_stays_behind() {
+    check_with(lines(), Position::Tower);
+    check_with(network(), Position::WEIGHTS);
 }
 
 #[test]

@@ -106,10 +106,10 @@ fn factor() -> Learner {
         bits: 12,
         alpha: 0.05,
         linear_alpha: 0.06,
+        beta: 1.0,
+        spread: 0.1,
         l2: 0.0,
         epochs: EPOCHS,
-        beta: 1.0,
-        spread: 0.02,
     }
 }
 
@@ -122,9 +122,9 @@ fn dcn() -> Learner {
         rank: 0,
         hidden: vec![16],
         structure: Structure::Parallel,
-        options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
         has_buckets: false,
         average: 0.0,
+        options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
         epochs: EPOCHS,
     }
 }
