@@ -69,7 +69,7 @@ class Set:
 
 
 class LightGBM:
-    """Rounds by early stopping. Categories as LightGBM's own, or (no_categories) not at all: rates of them are columns."""
+    """Rounds by early stopping. Categories as LightGBM's own, or (no_categories) none: rates of them are columns."""
 
     usual = {
         "objective": "binary",
@@ -123,16 +123,17 @@ class LightGBM:
 
 
 class VowpalWabbit:
-    """Numbers as they are or as buckets; adaptive steps or FTRL; one pass or more; pairs or not. Seeds shuffle the rows."""
+    """Numbers as they are or as buckets; adaptive steps or FTRL; passes; pairs or not. Seeds shuffle the rows."""
 
+    FTRL = ["--ftrl", "--ftrl_alpha", "0.01", "--ftrl_beta", "1"]
     OPTIONS = {
         "numbers, 3 passes, -l 0.1": ("numbers", 3, ["-l", "0.1"]),
         "buckets, 1 pass": ("buckets", 1, []),
         "buckets, 4 passes, -l 0.1": ("buckets", 4, ["-l", "0.1"]),
         "buckets, 6 passes, -l 0.03": ("buckets", 6, ["-l", "0.03"]),
         "buckets, 6 passes, -l 0.1, l2": ("buckets", 6, ["-l", "0.1", "--l2", "1e-5"]),
-        "buckets, ftrl, 3 passes": ("buckets", 3, ["--ftrl", "--ftrl_alpha", "0.01", "--ftrl_beta", "1"]),
-        "buckets, ftrl, 3 passes, l1": ("buckets", 3, ["--ftrl", "--ftrl_alpha", "0.01", "--ftrl_beta", "1", "--l1", "0.3"]),
+        "buckets, ftrl, 3 passes": ("buckets", 3, FTRL),
+        "buckets, ftrl, 3 passes, l1": ("buckets", 3, [*FTRL, "--l1", "0.3"]),
         "buckets, pairs of categories, 2 passes, -l 0.05": ("buckets", 2, ["-q", "cc", "-l", "0.05"]),
         "buckets, all pairs, 2 passes, -l 0.02": ("buckets", 2, ["-q", "cc", "-q", "nn", "-q", "cn", "-l", "0.02"]),
     }
@@ -152,8 +153,8 @@ class VowpalWabbit:
 
     def texts(self, numbers):
         rows = self.rows
-        found = []
-        for text, codes, label, weight in zip(numbers, rows.codes.tolist(), rows.labels.tolist(), rows.weights.tolist()):
+        found, others = [], (rows.codes.tolist(), rows.labels.tolist(), rows.weights.tolist())
+        for text, codes, label, weight in zip(numbers, *others):
             label = {0: "-1", 1: "1", 255: ""}[label]
             flags = " ".join(f"{field}_{code}" for field, code in enumerate(codes) if code)
             found.append(f"{label}{f' {weight:g}' if label else ''} |n {text} |c {flags}\n")
@@ -175,8 +176,8 @@ class VowpalWabbit:
         lines, model = self.lines[kind], os.path.join(self.work.name, "model")
         train = self.write("train", lines, self.rows.shuffled(seed))
         self.call(
-            "--loss_function", "logistic", "-b", "22", "--random_seed", str(seed), "--passes", str(passes),
-            "--holdout_off", "-k", "--cache_file", f"{train}.cache", "-d", train, "-f", model, *extra,
+            *("--loss_function", "logistic", "-b", "22", "--random_seed", str(seed), "--passes", str(passes)),
+            *("--holdout_off", "-k", "--cache_file", f"{train}.cache", "-d", train, "-f", model, *extra),
         )
         answers = []
         for places in (self.rows.validation, self.rows.test):
@@ -188,10 +189,11 @@ class VowpalWabbit:
 
 
 class TorchDCN:
-    """DCN-v2 as FuxiCTR has it: parallel, embeddings of 16, dense Adam, patience 3 (2 with many rows), rare categories as one of their field.
+    """DCN-v2 as FuxiCTR has it: parallel, embeddings of 16, dense Adam, rare categories as one of their field.
 
-    Cross layers are of full rank up to 256 inputs and of rank 64 beyond. Numbers are normalised inputs, or buckets with
-    embeddings, as the BARS benchmark has them. `pull` is the weight decay of embeddings.
+    Patience is 3 epochs, with many rows 2. Cross layers are of full rank up to 256 inputs and of rank 64 beyond.
+    Numbers are normalised inputs, or buckets with embeddings, as the BARS benchmark has them. `pull` is the weight
+    decay of embeddings.
     """
 
     OPTIONS = {
@@ -257,7 +259,8 @@ class TorchDCN:
                 super().__init__()
                 self.embedding = torch.nn.Embedding(sum(sizes), TorchDCN.EMBEDDING)
                 torch.nn.init.normal_(self.embedding.weight, std=1e-4)
-                low = lambda: torch.nn.Sequential(linear(width, TorchDCN.RANK, bias=False), linear(TorchDCN.RANK, width))
+                rank = TorchDCN.RANK
+                low = lambda: torch.nn.Sequential(linear(width, rank, bias=False), linear(rank, width))
                 full = lambda: linear(width, width)
                 self.cross = torch.nn.ModuleList((full if width <= 256 else low)() for _ in range(cross))
                 layers = []

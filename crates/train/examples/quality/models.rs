@@ -51,7 +51,7 @@ fn choices(kind: &str, rows: u64) -> Vec<(&'static str, Learner)> {
     }
 }
 
-/// Fits all models on all sets; what was already answered is left as it is.
+/// Fits all models on all sets, and asks them.
 pub fn fit_all(folder: &Path, seeds: u64) -> Result<(), TrainError> {
     for made in made(folder)? {
         for kind in &KINDS {
