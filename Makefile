@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: demo test build check bench quality sim engines-test
+.PHONY: demo test build check bench quality claims sim engines-test
 
 CONSOLE := console/dist/index.html
 CONSOLE_PACKAGES := console/node_modules/.package-lock.json
@@ -49,9 +49,14 @@ bench: build
 	bash bench/run.sh
 
 # How good the models are beside LightGBM, Vowpal Wabbit and a PyTorch DCN-v2, on the logs of RECKON_DATA;
-# SEEDS=1 for a quick look.
+# SEEDS=1 for a quick look. Then what is claimed of training.
 quality: setup
 	bash bench/quality.sh
+	bash bench/claims.sh
+
+# What is claimed of training, on markets whose truth is known and on lists of real people.
+claims: setup
+	bash bench/claims.sh
 
 # Histories of the house on disks that fail, judged by plain sets: ten thousand of them, or SEED's
 # alone, told step by step.

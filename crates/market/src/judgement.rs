@@ -8,7 +8,7 @@
 
 use reckon_event::Timestamp;
 
-use crate::{Market, Scene, examination};
+use crate::{Market, Scene};
 
 /// Predictions nearer to 0 and 1 than this are taken as this near.
 const PREDICTION_MIN: f64 = 1e-9;
@@ -209,7 +209,7 @@ impl Market {
         let chance = mean(ads.iter().map(|&(chance, _)| chance).sum());
         let value = mean(values.iter().sum());
         let place = |at: usize| {
-            let seen = examination(u16::try_from(at + 1).unwrap_or(u16::MAX));
+            let seen = self.examination(u16::try_from(at + 1).unwrap_or(u16::MAX));
             Alternative {
                 random: seen * chance,
                 random_value: seen * value,

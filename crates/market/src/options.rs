@@ -1,5 +1,7 @@
 //! What a market is made of, and how much goes wrong in it.
 
+use crate::POSITION_DECAY;
+
 /// What makes a market; see [`Options::new`] for what is usual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -11,6 +13,8 @@ pub struct Options {
     pub ad_count: usize,
     /// The click-through rate where ads are chosen by chance.
     pub mean_ctr: f64,
+    /// The chance that a place is looked at falls with its number to this power; 0: each is looked at.
+    pub position_decay: f64,
     /// When tastes change; `None` for a market that stays as it is.
     pub drift: Option<Drift>,
     /// Hours after the start at which new ads begin, an equal part of `launched_share` each.
@@ -38,6 +42,7 @@ impl Options {
             user_count: 2_000,
             ad_count: 80,
             mean_ctr: 0.045,
+            position_decay: POSITION_DECAY,
             drift: Some(Drift { hour: 14.0, kept: 0.4 }),
             launch_hours: vec![6, 10, 18],
             launched_share: 0.24,

@@ -19,6 +19,7 @@ pub(crate) enum Stream {
     Visits,
     Reactions,
     Choices,
+    Lists,
 }
 
 /// A generator of chance. Small, fast, and no secret: not for keys.

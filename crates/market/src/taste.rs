@@ -5,7 +5,7 @@ use crate::random::{Random, Stream};
 use crate::world::{CATEGORIES, GROUP_COUNT, PLACEMENTS, REGIONS, SIZES};
 use crate::{Ad, Device, Market, Options, Page, User};
 
-/// The chance that a place is looked at falls with its number to this power.
+/// The chance that a place is looked at falls with its number to this power, in the usual market.
 pub const POSITION_DECAY: f64 = 0.6;
 
 const CATEGORY_COUNT: usize = CATEGORIES.len();
@@ -15,7 +15,7 @@ const SAME_CATEGORY: f64 = 0.5;
 /// Impressions that the mean is set on.
 const LEVEL_SAMPLES: u64 = 20_000;
 
-/// The chance that the ad on a position (from 1) is looked at; 1 on the first.
+/// The chance that the ad on a position (from 1) is looked at in the usual market; 1 on the first.
 pub fn examination(position: u16) -> f64 {
     f64::from(position.max(1)).powf(-POSITION_DECAY)
 }
@@ -130,7 +130,12 @@ fn pages_of(seed: u64, pages: &[Page]) -> Vec<[f64; CATEGORY_COUNT]> {
 impl Market {
     /// How likely the ad on this position (from 1) is clicked.
     pub fn probability(&self, scene: &Scene, ad: usize, position: u16) -> f64 {
-        examination(position) * sigmoid(self.logit(scene, ad))
+        self.examination(position) * sigmoid(self.logit(scene, ad))
+    }
+
+    /// The chance that the ad on a position (from 1) is looked at; 1 on the first.
+    pub fn examination(&self, position: u16) -> f64 {
+        f64::from(position.max(1)).powf(-self.options.position_decay)
     }
 
     /// The log odds of a click on position 1.
@@ -180,7 +185,7 @@ impl Market {
         let hour = random.weighted(hours) as u32;
         let scene = visit.scene_at(user, hour, 0.0);
         let position = u16::try_from(1 + random.below(visit.ad_count)).expect("pages show few ads");
-        (examination(position), self.logit(&scene, random.below(self.ads.len())))
+        (self.examination(position), self.logit(&scene, random.below(self.ads.len())))
     }
 }
 
@@ -279,5 +284,10 @@ mod tests {
             }
         }
         assert!(examination(1) == 1.0 && examination(2) < 0.7 && examination(4) > 0.4);
+
+        let even = self::market(Options { position_decay: 0.0, ..Options::new(1) });
+        let alike =
+            |position| even.probability(&scene, 3, position) == even.probability(&scene, 3, 1);
+        assert!((2..=9).all(alike), "without a bias every place is looked at");
     }
 }

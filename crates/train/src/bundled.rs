@@ -7,7 +7,7 @@ use reckon_model::calibration::{Curve, Isotonic, Observation, Platt, Segmented};
 
 use crate::fit::Model;
 use crate::split::for_each_batch;
-use crate::{Fitted, Order, Parts, Rows, Share, Table, TrainError};
+use crate::{Fitted, Order, Parts, Position, Rows, Share, Table, TrainError};
 
 /// Golden rows, from all over the validation rows.
 const GOLDEN_ROWS: usize = 256;
@@ -55,6 +55,10 @@ fn of_stages(
     parts: &Parts,
     about: &About,
 ) -> Result<Contents, TrainError> {
+    if fitted.iter().any(|(fitted, _)| fitted.position == Position::Feature) {
+        let problem = "a bundle has no place for a position that is a field; take tower or weights";
+        return Err(TrainError::option("position", problem));
+    }
     let validation = Share::all(parts.validation.clone());
     let curve = |&(fitted, _): &(&Fitted, _)| curve(fitted, table, &validation).map(Segmented::of);
     Ok(Contents {
@@ -123,11 +127,11 @@ fn curve(fitted: &Fitted, table: &Table, share: &Share) -> Result<Curve, TrainEr
     let mut logits = Vec::new();
     for_each_batch(table, share, Order::Logged, |batch| {
         logits.clear();
-        fitted.logits(batch, &mut logits)?;
+        fitted.logits_as_shown(batch, &mut logits)?;
         observed.extend(batch.iter().zip(&logits).map(|(row, &logit)| Observation {
             logit,
             label: row.label,
-            weight: row.weight,
+            weight: row.weight * fitted.looked_at(row, logit),
         }));
         Ok(())
     })?;

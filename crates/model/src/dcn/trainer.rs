@@ -193,6 +193,32 @@ impl Trainer {
         Ok(if weight > 0.0 { loss / weight } else { 0.0 })
     }
 
+    /// Log odds of rows with what it has learned so far.
+    pub fn score(
+        &mut self,
+        numeric: &[f32],
+        keys: &[u64],
+        out: &mut [f32],
+    ) -> Result<(), BatchError> {
+        let shape = &self.layout.shape;
+        if shape.rows(numeric, keys) != Some(out.len()) {
+            return Err(BatchError::Size { numeric: numeric.len(), keys: keys.len() });
+        }
+        let Scratch { pass, rows, .. } = &mut self.scratch;
+        rows.clear();
+        rows.extend(keys.iter().map(|&key| self.inputs.head.row(key)));
+        let row = |row| self.table.row(row);
+        for (block, out) in out.chunks_mut(ROWS).enumerate() {
+            let numeric = &numeric[block * ROWS * shape.columns..][..out.len() * shape.columns];
+            let rows = &rows[block * ROWS * shape.fields..][..out.len() * shape.fields];
+            pass.resize(&self.layout, out.len());
+            self.inputs.gather(&self.layout, &self.dense, numeric, rows, row, pass);
+            pass.forward(&self.layout, &self.dense);
+            out.copy_from_slice(&pass.logits);
+        }
+        Ok(())
+    }
+
     fn check(&self, batch: &Batch<'_>) -> Result<usize, BatchError> {
         let Batch { numeric, keys, labels, weights } = *batch;
         let rows = labels.len();

@@ -25,7 +25,7 @@ pub(super) enum Learning {
 impl Learning {
     /// A model that has seen nothing, for encoded rows of this shape.
     pub fn new(task: &Task<'_>, encoding: &Encoder) -> Result<Self, TrainError> {
-        let schema = encoding.schema();
+        let schema = task.options.position.schema(encoding.schema());
         let start = task.click_rate.clamp(1e-4, 0.5) as f32;
         match &task.options.learner {
             Learner::Linear { options, .. } => {
@@ -125,6 +125,25 @@ impl Learning {
         Ok(())
     }
 
+    /// Appends the log odds that it gives encoded rows now.
+    pub fn score(&mut self, rows: &Rows, out: &mut Vec<f32>) -> Result<(), TrainError> {
+        match self {
+            Learning::Linear(model, inputs) => out.extend(rows.iter().map(|row| {
+                features(row.keys, inputs);
+                model.logit(inputs)
+            })),
+            Learning::Fm(model) => out.extend(rows.iter().map(|row| model.score(factor(row)))),
+            Learning::Ffm(model) => out.extend(rows.iter().map(|row| model.score(factor(row)))),
+            Learning::Dcn(trainer, _) => {
+                let start = out.len();
+                out.resize(start + rows.len(), 0.0);
+                let scored = trainer.score(&rows.numeric, &rows.keys, &mut out[start..]);
+                scored.map_err(|error| TrainError::Data(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The model at the end of an epoch.
     pub fn end_epoch(&mut self) -> Result<Model, TrainError> {
         let mut bytes = Vec::new();
@@ -196,10 +215,11 @@ fn survey_of(
     let refused =
         |error: reckon_model::dcn::TensorError| TrainError::option("dcn", error.to_string());
     let mut survey = Survey::new(shape, options).map_err(refused)?;
-    let mut encoded = Rows::default();
+    let mut shown = Rows::default();
     for_each_batch(task.table, &task.train, Order::Logged, |batch| {
-        encoding.encode(batch, &mut encoded);
-        survey.see(&encoded.numeric, &encoded.keys);
+        encoding.encode(batch, &mut shown);
+        task.options.position.shape(&mut shown, None);
+        survey.see(&shown.numeric, &shown.keys);
         Ok(())
     })?;
     survey.inputs().map_err(refused)

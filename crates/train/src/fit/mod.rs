@@ -18,7 +18,9 @@ mod options;
 use reckon_model::{Calibration, Calibrator, CalibratorOptions};
 
 use crate::split::{Counted, Share, for_each_batch};
-use crate::{Order, Parts, Progress, Rows, Schema, Table, TrainError};
+use crate::{
+    Examination, Order, Parts, Position, Progress, RowRef, Rows, Schema, Table, TrainError,
+};
 
 pub use checkpoint::Checkpoint;
 pub use encoding::{CodeOptions, Encoder, Encoding, Ordered};
@@ -34,6 +36,10 @@ pub struct Fitted {
     pub encoding: Encoder,
     /// The model.
     pub model: Model,
+    /// What was done about the place a row was shown at.
+    pub position: Position,
+    /// How likely each place is looked at, where that was learned; else 1 everywhere.
+    pub examination: Examination,
     /// `w`: the share of unclicked rows that it learned from.
     pub sampling_w: f64,
     /// From log odds, after `+ ln w`, to calibrated ones.
@@ -81,7 +87,7 @@ pub fn fit(
         validation,
         click_rate: counted.clicks as f64 / counted.rows as f64,
         rows: counted.rows,
-        correction: counted.kept().ln() as f32,
+        kept: counted.kept(),
         options,
     };
     let fitted = batches::run(&task, progress)?;
@@ -100,17 +106,23 @@ fn finish(
         schema: task.table.schema().clone(),
         encoding: best.encoding,
         model: best.model,
+        position: task.options.position,
+        examination: best.examination,
         sampling_w: counted.kept(),
         calibration: Calibration::identity(),
         training: training(task, counted)?,
         epochs: best.epochs,
         validation_loss: best.loss,
     };
-    fitted.calibration = calibration(task, &fitted)?;
+    // Which rows were looked at is thought by what the model gives them: the second time, calibrated.
+    let times = if fitted.examination == Examination::whole() { 1 } else { 2 };
+    for _ in 0..times {
+        fitted.calibration = calibration(task, &fitted)?;
+    }
     Ok(fitted)
 }
 
-/// The curve of all validation rows.
+/// The curve of all validation rows, each as far as it was looked at.
 fn calibration(task: &batches::Task<'_>, fitted: &Fitted) -> Result<Calibration, TrainError> {
     let deviation = task.options.calibration_deviation;
     // All rows count alike: none is so old that it would fade.
@@ -118,11 +130,12 @@ fn calibration(task: &batches::Task<'_>, fitted: &Fitted) -> Result<Calibration,
     let mut logits = Vec::new();
     for_each_batch(task.table, &task.validation, Order::Logged, |batch| {
         logits.clear();
-        fitted.logits(batch, &mut logits)?;
+        fitted.logits_as_shown(batch, &mut logits)?;
         for (row, &logit) in batch.iter().zip(&logits) {
-            calibrator.observe(logit, row.weight);
+            let weight = row.weight * fitted.looked_at(row, logit);
+            calibrator.observe(logit, weight);
             if row.label {
-                calibrator.click(logit, row.weight);
+                calibrator.click(logit, weight);
             }
         }
         Ok(())
@@ -143,11 +156,36 @@ fn training(task: &batches::Task<'_>, counted: Counted) -> Result<Training, Trai
 }
 
 impl Fitted {
-    /// Appends log odds of rows, `+ ln w`, before calibration.
+    /// Appends log odds of rows at place 1, `+ ln w`, before calibration.
     pub fn logits(&self, rows: &Rows, out: &mut Vec<f32>) -> Result<(), TrainError> {
+        self.logits_at(rows, Some(1), out)
+    }
+
+    /// The same as the model learned them: where the place is a field, each row's own.
+    pub(crate) fn logits_as_shown(
+        &self,
+        rows: &Rows,
+        out: &mut Vec<f32>,
+    ) -> Result<(), TrainError> {
+        self.logits_at(rows, None, out)
+    }
+
+    /// How far a row with these log odds, before calibration, tells what is clicked where it is looked at.
+    pub(crate) fn looked_at(&self, row: RowRef<'_>, logit: f32) -> f32 {
+        let logit = self.calibration.logit(logit);
+        self.examination.looked_at(row.position, logit, row.label) as f32
+    }
+
+    fn logits_at(
+        &self,
+        rows: &Rows,
+        place: Option<u16>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), TrainError> {
         let start = out.len();
         let mut encoded = Rows::default();
         self.encoding.encode(rows, &mut encoded);
+        self.position.shape(&mut encoded, place);
         self.model.score(&encoded, out)?;
         let correction = self.sampling_w.ln() as f32;
         out[start..].iter_mut().for_each(|logit| *logit += correction);

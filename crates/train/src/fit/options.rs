@@ -4,7 +4,7 @@ use reckon_model::LinearOptions;
 use reckon_model::dcn::{Structure, TrainerOptions};
 
 use super::checkpoint::Checkpoint;
-use crate::{Sampling, TrainError};
+use crate::{Position, Sampling, TrainError};
 
 /// Rows of a batch, at most.
 const BATCH_ROWS_MAX: usize = 65_536;
@@ -20,6 +20,8 @@ pub struct FitOptions {
     pub learner: Learner,
     /// Which of the unclicked rows are learned from.
     pub sampling: Sampling,
+    /// What is done about the place a row was shown at.
+    pub position: Position,
     /// Decides every draw.
     pub seed: u64,
     /// How far the calibration may bend off its line before there is data: see
@@ -111,6 +113,7 @@ impl FitOptions {
         FitOptions {
             learner,
             sampling: Sampling::NONE,
+            position: Position::Ignored,
             seed: 1,
             calibration_deviation: 0.1,
             checkpoint: None,
@@ -121,6 +124,11 @@ impl FitOptions {
         let refuse = |option, problem: &str| Err(TrainError::option(option, problem));
         if self.sampling.one_in == 0 {
             return refuse("sampling", "one in at least 1");
+        }
+        if let Position::Weights { clip, .. } = self.position
+            && !(clip.is_finite() && clip >= 1.0)
+        {
+            return refuse("position.clip", "at least 1");
         }
         if self.calibration_deviation.is_nan() || self.calibration_deviation <= 0.0 {
             return refuse("calibration_deviation", "above 0");

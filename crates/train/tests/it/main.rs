@@ -7,5 +7,6 @@ mod fits_that_learn_wrongly;
 mod judges_that_let_worse_models_through;
 mod logs;
 mod market;
+mod places_that_click_for_the_ad;
 mod rows_of_the_lake;
 mod tables_tear;
