@@ -189,21 +189,21 @@ class VowpalWabbit:
 
 
 class TorchDCN:
-    """DCN-v2 as FuxiCTR has it: parallel, embeddings of 16, dense Adam, rare categories as one of their field.
+    """DCN-v2 as FuxiCTR has it: parallel, embeddings of 16, dense Adam, rare ones of a field as one.
 
     Patience is 3 epochs, with many rows 2. Cross layers are of full rank up to 256 inputs and of rank 64 beyond.
     Numbers are normalised inputs, or buckets with embeddings, as the BARS benchmark has them. `pull` is the weight
-    decay of embeddings.
+    decay of embeddings; categories that fewer than `rare` training rows have are one.
     """
 
     OPTIONS = {
-        "numbers": {"buckets": False, "dropout": 0.1, "pull": 1e-5, "rate": 1e-3},
-        "numbers, held": {"buckets": False, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4},
-        "buckets": {"buckets": True, "dropout": 0.1, "pull": 1e-5, "rate": 1e-3},
-        "buckets, held": {"buckets": True, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4},
+        "numbers": {"buckets": False, "dropout": 0.1, "pull": 1e-5, "rate": 1e-3, "rare": 3},
+        "numbers, held": {"buckets": False, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4, "rare": 3},
+        "numbers, held, fewer keys": {"buckets": False, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4, "rare": 20},
+        "buckets, held, fewer keys": {"buckets": True, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4, "rare": 20},
     }
     MANY_ROWS = 50_000
-    EMBEDDING, HIDDEN, CROSS, RANK, SEEN_MIN, EPOCHS = 16, (256, 256), 3, 64, 3, 30
+    EMBEDDING, HIDDEN, CROSS, RANK, EPOCHS = 16, (256, 256), 3, 64, 30
 
     def __init__(self, rows):
         import torch
@@ -213,10 +213,8 @@ class TorchDCN:
         is_large = len(rows.train) >= self.MANY_ROWS
         self.batch, self.patience = (2048, 2) if is_large else (256, 3)
         self.numbers = torch.from_numpy(self.normal())
-        codes, self.sizes = self.frequent(rows.codes, rows.codes_max)
-        buckets, sizes = self.frequent(rows.buckets(), [BUCKETS + 2] * len(rows.columns))
-        self.codes = torch.from_numpy(codes)
-        self.wide, self.wide_sizes = torch.from_numpy(numpy.hstack([codes, buckets])), self.sizes + sizes
+        self.buckets, sizes = self.frequent(rows.buckets(), [BUCKETS + 2] * len(rows.columns), 1)
+        self.bucket_sizes = sizes
         self.labels = torch.from_numpy(rows.labels.astype(numpy.float32))
         self.weights = torch.from_numpy(rows.weights)
 
@@ -236,12 +234,12 @@ class TorchDCN:
             numbers[:, column] = (values - known.mean()) / max(known.std(), 1e-9)
         return numpy.clip(numpy.nan_to_num(numbers), -5, 5).astype(numpy.float32)
 
-    def frequent(self, codes, sizes):
-        """Codes from 1 of what the training rows have often enough; 0 for all others of a field."""
+    def frequent(self, codes, sizes, least):
+        """Codes from 1 of what so many training rows have at least; 0 for all others of a field."""
         found, kept = numpy.zeros_like(codes), []
         for field, size in enumerate(sizes):
             counts = numpy.bincount(codes[self.rows.train, field], minlength=size)
-            often = numpy.flatnonzero(counts >= self.SEEN_MIN)
+            often = numpy.flatnonzero(counts >= least)
             new = numpy.zeros(max(size, len(counts)), numpy.int64)
             new[often] = 1 + numpy.arange(len(often))
             kept.append(len(often) + 1)
@@ -281,10 +279,12 @@ class TorchDCN:
     def fit(self, options, seed):
         torch, rows = self.torch, self.rows
         torch.manual_seed(seed)
+        numbers = self.numbers
+        codes, sizes = self.frequent(rows.codes, rows.codes_max, options["rare"])
         if options["buckets"]:
-            numbers, codes, sizes = self.numbers[:, :0], self.wide, self.wide_sizes
-        else:
-            numbers, codes, sizes = self.numbers, self.codes, self.sizes
+            numbers, sizes = numbers[:, :0], sizes + self.bucket_sizes
+            codes = numpy.hstack([codes, self.buckets])
+        codes = torch.from_numpy(codes)
         model = self.network(numbers.shape[1], sizes, options["dropout"])
         others = [weight for name, weight in model.named_parameters() if name != "embedding.weight"]
         groups = [{"params": [model.embedding.weight], "weight_decay": options["pull"]}, {"params": others}]
