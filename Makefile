@@ -18,16 +18,16 @@ demo: build
 # console in a real browser over the binary that those were run with.
 test: setup-test $(CONSOLE)
 	cd console && npm run --silent test
-	RECKON_CONSOLE=required RECKON_ENGINES=required \
+	$(SET_UP_LIGHTGBM) RECKON_CONSOLE=required RECKON_ENGINES=required \
 	    RECKON_PYTHON="$$(bash deploy/setup.sh python)" \
-	    cargo test --workspace --locked -- --show-output
+	    cargo test --workspace --locked $(LIGHTGBM) -- --show-output
 	cd console && RECKON_BINARY='$(abspath $(TARGET))/debug/reckon' \
 	    RECKON_SCREENSHOTS='$(abspath $(TARGET))/console' npm run --silent browser
 
-# The binary with its console. Without Node `cargo build --release` still makes one, whose page says
-# that it has none.
+# The binary with its console, and with LightGBM, which fits trees. Without Node and without LightGBM's
+# CMake a bare `cargo build --release` still makes one, which says what it lacks where it is asked for it.
 build: setup $(CONSOLE)
-	cargo build --release --locked -p reckon-server
+	$(SET_UP_LIGHTGBM) cargo build --release --locked -p reckon-server $(LIGHTGBM)
 
 # The files of the console, which the server's build lays into the binary.
 $(CONSOLE): $(CONSOLE_SOURCES) crates/server/openapi.json $(CONSOLE_PACKAGES)
@@ -41,8 +41,9 @@ $(CONSOLE_PACKAGES): console/package.json console/package-lock.json console/.npm
 check: setup $(CONSOLE_PACKAGES)
 	cd console && npm run --silent check
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	$(SET_UP_LIGHTGBM) cargo clippy --workspace --all-targets --locked $(LIGHTGBM) -- -D warnings
+	$(SET_UP_LIGHTGBM) RUSTDOCFLAGS="-D warnings" \
+	    cargo doc --workspace --no-deps --locked --quiet $(LIGHTGBM)
 
 # Figures beside their peers, in one run; the peers are installed outside the build.
 bench: build
@@ -68,10 +69,15 @@ sim: setup
 # engine. Against the embedded engines the suites run in `test`.
 engines-test: setup
 	bash deploy/engines/run.sh
-	RECKON_ENGINES=required RECKON_PYTHON="$$(bash deploy/setup.sh python)" \
-	    cargo test --workspace --locked --test it other_engines -- --show-output
+	$(SET_UP_LIGHTGBM) RECKON_ENGINES=required RECKON_PYTHON="$$(bash deploy/setup.sh python)" \
+	    cargo test --workspace --locked $(LIGHTGBM) --test it other_engines -- --show-output
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# Trees are fitted by LightGBM: one set of features wherever the whole workspace is built, so that nothing
+# is built twice. A setup that fails ends the line, as it would not within `eval "$(...)"`.
+LIGHTGBM := --features reckon-server/lightgbm
+SET_UP_LIGHTGBM = exports="$$(bash deploy/setup.sh lightgbm)"; eval "$$exports";
 
 .PHONY: setup setup-console setup-test
 setup:

@@ -1,6 +1,9 @@
 //! From a fitted model to the contents of a bundle: calibrated on rows that were not sampled, with golden
 //! rows of the data it was trained on.
 
+use std::collections::BTreeMap;
+
+use reckon_bundle::encoding::ODDS;
 use reckon_bundle::manifest::{Column, Field, Plan, Stage, Training};
 use reckon_bundle::{Contents, Golden, Kind, Manifest};
 use reckon_model::calibration::{Curve, Isotonic, Observation, Platt, Segmented};
@@ -76,14 +79,18 @@ fn kind(model: &Model) -> Kind {
         Model::Fm(..) => Kind::Fm,
         Model::Ffm(..) => Kind::Ffm,
         Model::Dcn(..) => Kind::Dcn,
+        Model::Trees(..) => Kind::Trees,
     }
 }
 
 fn manifest(stages: &[(&Fitted, Option<u32>)], about: &About) -> Manifest {
     let (first, _) = stages[0];
     let schema = &first.schema;
-    let column = |name: &String| Column { name: name.clone(), default: None, importance: 0.0 };
-    let field = |name: &String| Field { name: name.clone(), importance: 0.0 };
+    let gains = gains(first);
+    let gain = |name: &String| gains.get(name).copied().unwrap_or(0.0) as f32;
+    let column =
+        |name: &String| Column { name: name.clone(), default: None, importance: gain(name) };
+    let field = |name: &String| Field { name: name.clone(), importance: gain(name) };
     let training = Training {
         from_ms: first.training.from_ms,
         to_ms: first.training.to_ms,
@@ -119,6 +126,22 @@ fn manifest(stages: &[(&Fitted, Option<u32>)], about: &About) -> Manifest {
             schema.fields.iter().map(field).collect(),
         )
     }
+}
+
+/// How much each column or field has lowered the loss, as shares of all that did; of trees alone.
+fn gains(fitted: &Fitted) -> BTreeMap<String, f64> {
+    let mut gains = BTreeMap::new();
+    let Model::Trees(forest, _) = &fitted.model else { return gains };
+    let names = fitted.encoding.schema().numeric;
+    let mut sum = 0.0;
+    for node in forest.trees().iter().flat_map(|tree| &tree.nodes) {
+        let name = &names[node.column as usize];
+        let name = name.strip_suffix(ODDS).unwrap_or(name);
+        *gains.entry(name.to_owned()).or_default() += node.gain;
+        sum += node.gain;
+    }
+    gains.values_mut().for_each(|gain| *gain /= if sum > 0.0 { sum } else { 1.0 });
+    gains
 }
 
 /// Calibrated on all validation rows, after the sampling correction.

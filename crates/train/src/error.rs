@@ -44,6 +44,9 @@ pub enum TrainError {
     /// The data does not suffice for what was asked.
     #[error("{0}")]
     Data(String),
+    /// LightGBM would not go on.
+    #[error("LightGBM: {0}")]
+    Library(String),
     /// The caller's [`crate::Progress`] said so.
     #[error("stopped before it was done")]
     Stopped,

@@ -1,5 +1,8 @@
 //! A category as numbers, for trees: which one it is, and how it did.
 
+/// What the column of a field's log odds has behind the field's name.
+pub const ODDS: &str = " odds";
+
 /// One key of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Code {
@@ -82,7 +85,7 @@ impl Codes {
 
     /// The names of a field's columns.
     pub(super) fn names(&self, name: &str) -> impl Iterator<Item = String> + use<> {
-        let odds = (!self.base.is_nan()).then(|| format!("{name} odds"));
+        let odds = (!self.base.is_nan()).then(|| format!("{name}{ODDS}"));
         std::iter::once(name.to_owned()).chain(odds)
     }
 }

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::manifest::{Column, Field};
 use crate::{BundleError, Manifest};
 
-pub use codes::{Code, Codes};
+pub use codes::{Code, Codes, ODDS};
 
 /// Keys of all fields together, at most: some 64 MB.
 pub const KEYS_MAX: usize = 1 << 22;

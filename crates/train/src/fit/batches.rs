@@ -46,7 +46,7 @@ pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, 
             Encoder::buckets(task.table, &task.train)?
         }
         Learner::Dcn { has_buckets: true, .. } => Encoder::both(task.table, &task.train)?,
-        Learner::Dcn { .. } => Encoder::plain(task.table.schema()),
+        Learner::Dcn { .. } | Learner::Trees { .. } => Encoder::plain(task.table.schema()),
     };
     let mut work = Work::begin(task, &encoding, progress)?;
     loop {
@@ -204,7 +204,7 @@ fn examination(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Examinati
 }
 
 /// The log loss of the validation rows, each as heavy as it says, with the correction for sampling.
-fn validation_loss(
+pub(super) fn validation_loss(
     task: &Task<'_>,
     encoding: &Encoder,
     model: &Model,

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Numbers are little-endian. `task` is a hash of the options, the parts and the table's index: what
-//! was begun with others is not gone on with.
+//! was begun with others is not gone on with. Of trees, epochs are trees; the best of them are the first
+//! ones of the learner, and are not kept again.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -27,7 +28,7 @@ const BYTES_MAX: u64 = 64 << 30;
 pub struct Checkpoint {
     /// The file. Where it is there, the fit goes on from it; at the end it is removed.
     pub path: PathBuf,
-    /// Batches between two writes of it, at least 1. It is also written when the caller says stop.
+    /// Batches, or trees, between two writes of it, at least 1. It is also written when the caller says stop.
     pub batches: u64,
 }
 

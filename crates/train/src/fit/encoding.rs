@@ -36,6 +36,16 @@ pub struct CodeOptions {
 impl CodeOptions {
     /// The usual.
     pub const USUAL: CodeOptions = CodeOptions { ranks: 1_000, rank_rows: 10, prior_rows: 20.0 };
+
+    pub(super) fn check(&self) -> Result<(), TrainError> {
+        if self.ranks > KEYS_MAX {
+            return Err(TrainError::option("codes.ranks", "at most 4,194,304"));
+        }
+        if !(0.0..f64::INFINITY).contains(&self.prior_rows) {
+            return Err(TrainError::option("codes.prior_rows", "at least 0, and finite"));
+        }
+        Ok(())
+    }
 }
 
 /// An encoding, and the rows it is of.

@@ -13,6 +13,9 @@ use super::options::Learner;
 use crate::split::for_each_batch;
 use crate::{Order, Rows, TrainError};
 
+/// Why there are none here.
+const TREES: &str = "trees are grown by LightGBM and do not learn by batches";
+
 /// A model that is learning.
 pub(super) enum Learning {
     Linear(Box<Linear>, Vec<Feature>),
@@ -95,6 +98,7 @@ impl Learning {
                 let trainer = Trainer::with_inputs(&shape, *options, inputs, seed);
                 Ok(Learning::Dcn(Box::new(trainer), Mean::new(*average)))
             }
+            Learner::Trees { .. } => unreachable!("{TREES}"),
         }
     }
 
@@ -191,6 +195,7 @@ impl Learning {
                 let (trainer, mean) = Mean::decode(*average, bytes)?;
                 Learning::Dcn(Box::new(trainer), mean)
             }
+            Learner::Trees { .. } => unreachable!("{TREES}"),
         })
     }
 
@@ -201,6 +206,7 @@ impl Learning {
             Learner::Factor { is_field_aware: false, .. } => Model::fm(bytes),
             Learner::Factor { .. } => Model::ffm(bytes),
             Learner::Dcn { .. } => Model::dcn(bytes),
+            Learner::Trees { .. } => unreachable!("{TREES}"),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Linear models, factorisation machines and the network go over the training rows in shuffled
 //! batches until the validation rows say that more would be worse, and give back what was best; that can
-//! be stopped anywhere and taken up again ([`Checkpoint`]).
+//! be stopped anywhere and taken up again ([`Checkpoint`]). Trees are grown by LightGBM, one after the
+//! other, until the same is said of them; only builds with the feature `lightgbm` have it.
 //!
 //! Then, in this order and each once: the log odds, plus the logarithm of the share of unclicked rows
 //! that was learned from, calibrated on all validation rows as they were logged.
@@ -11,9 +12,12 @@ mod batches;
 mod checkpoint;
 mod encoding;
 mod learner;
+#[cfg(feature = "lightgbm")]
+mod lightgbm;
 mod mean;
 mod model;
 mod options;
+mod trees;
 
 use reckon_model::{Calibration, Calibrator, CalibratorOptions};
 
@@ -26,6 +30,7 @@ pub use checkpoint::Checkpoint;
 pub use encoding::{CodeOptions, Encoder, Encoding, Ordered};
 pub use model::Model;
 pub use options::{Epochs, FitOptions, Learner};
+pub use trees::TreeOptions;
 
 /// A model with everything that a bundle says of it.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ pub struct Fitted {
     pub calibration: Calibration,
     /// The rows it was trained on.
     pub training: Training,
-    /// Times that it went over the training rows until it was best.
+    /// Times that it went over the training rows until it was best; of trees, how many they are.
     pub epochs: usize,
     /// Its log loss on the validation rows, after `+ ln w` and before calibration.
     pub validation_loss: f64,
@@ -90,8 +95,12 @@ pub fn fit(
         kept: counted.kept(),
         options,
     };
-    let fitted = batches::run(&task, progress)?;
-    let fitted = finish(&task, counted, fitted)?;
+    let best = match &options.learner {
+        #[cfg(feature = "lightgbm")]
+        Learner::Trees { .. } => lightgbm::run(&task, progress)?,
+        _ => batches::run(&task, progress)?,
+    };
+    let fitted = finish(&task, counted, best)?;
     batches::forget(&task)?;
     Ok(fitted)
 }

@@ -3,6 +3,7 @@
 use reckon_event::Feature;
 use reckon_model::dcn;
 use reckon_model::factor::{Ffm, Fm, Row};
+use reckon_model::trees::Forest;
 use reckon_model::{Linear, Weights};
 
 use crate::{Rows, TrainError};
@@ -18,6 +19,8 @@ pub enum Model {
     Ffm(Ffm, Vec<u8>),
     /// DCN-v2.
     Dcn(dcn::Weights, Vec<u8>),
+    /// Trees, and their text.
+    Trees(Box<Forest>, Vec<u8>),
 }
 
 /// The input of a key; 0 is missing, and no input.
@@ -48,13 +51,26 @@ impl Model {
         Ok(Model::Dcn(dcn::Weights::from_bytes(&bytes)?, bytes))
     }
 
+    /// Trees from LightGBM's text.
+    #[cfg(feature = "lightgbm")]
+    pub(super) fn trees(text: String) -> Result<Self, TrainError> {
+        Ok(Model::Trees(Box::new(Self::forest(&text)?), text.into_bytes()))
+    }
+
+    /// The forest of LightGBM's text.
+    #[cfg(feature = "lightgbm")]
+    pub(super) fn forest(text: &str) -> Result<Forest, TrainError> {
+        Forest::parse(text).map_err(|error| TrainError::Library(error.to_string()))
+    }
+
     /// Its bytes, as a bundle keeps them.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Model::Linear(_, bytes)
             | Model::Fm(_, bytes)
             | Model::Ffm(_, bytes)
-            | Model::Dcn(_, bytes) => bytes,
+            | Model::Dcn(_, bytes)
+            | Model::Trees(_, bytes) => bytes,
         }
     }
 
@@ -65,6 +81,7 @@ impl Model {
             Model::Fm(..) => "fm",
             Model::Ffm(..) => "ffm",
             Model::Dcn(..) => "dcn",
+            Model::Trees(..) => "trees",
         }
     }
 
@@ -85,6 +102,16 @@ impl Model {
                 out.resize(start + rows.len(), 0.0);
                 let scored = weights.score(&rows.numeric, &rows.keys, &mut out[start..]);
                 scored.map_err(|error| TrainError::Data(error.to_string()))?;
+            }
+            Model::Trees(forest, _) => {
+                let (columns, wanted) = (rows.columns, forest.columns());
+                if columns != wanted {
+                    let problem = format!("rows have {columns} numbers, the trees want {wanted}");
+                    return Err(TrainError::Data(problem));
+                }
+                let mut margins = vec![0.0; rows.len()];
+                forest.score(&rows.numeric, &mut forest.scratch(), &mut margins);
+                out.extend(margins.into_iter().map(|margin| margin as f32));
             }
         }
         Ok(())

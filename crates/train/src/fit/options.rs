@@ -4,8 +4,12 @@ use reckon_model::LinearOptions;
 use reckon_model::dcn::{Structure, TrainerOptions};
 
 use super::checkpoint::Checkpoint;
+use super::encoding::CodeOptions;
+use super::trees::TreeOptions;
 use crate::{Position, Sampling, TrainError};
 
+/// Below so many rows, large trees learn rows by heart.
+const FEW_ROWS_OF_TREES: u64 = 200_000;
 /// Rows of a batch, at most.
 const BATCH_ROWS_MAX: usize = 65_536;
 /// Below so many training rows a network is small, and slow to believe a key.
@@ -89,6 +93,15 @@ pub enum Learner {
         /// How long it learns.
         epochs: Epochs,
     },
+    /// Boosted trees, grown by LightGBM: builds without the feature `lightgbm` refuse them.
+    Trees {
+        /// How they grow.
+        options: TreeOptions,
+        /// How categories become numbers that they can ask for.
+        codes: CodeOptions,
+        /// How many they are: each is an epoch. Batches are those in which rows become bins.
+        epochs: Epochs,
+    },
 }
 
 /// How long a model learns that goes over its rows again and again.
@@ -105,6 +118,8 @@ pub struct Epochs {
 impl Epochs {
     /// The usual.
     pub const USUAL: Epochs = Epochs { most: 20, patience: 2, batch: 512 };
+    /// The usual number of trees.
+    pub const TREES: Epochs = Epochs { most: 2_000, patience: 50, batch: 4_096 };
 }
 
 impl FitOptions {
@@ -147,6 +162,19 @@ impl FitOptions {
         }
         if !(1..=BATCH_ROWS_MAX).contains(&epochs.batch) {
             return refuse("epochs.batch", "1 to 65,536 rows");
+        }
+        if let Learner::Trees { options, codes, .. } = &self.learner {
+            if self.position != Position::Ignored {
+                let problem = "trees are fitted as rows stood: take ignored, or another model";
+                return refuse("position", problem);
+            }
+            if cfg!(not(feature = "lightgbm")) {
+                let problem = "this build has no LightGBM, which fits trees: `make build` makes one \
+                               that has, and so does cargo with `--features lightgbm`";
+                return refuse("model", problem);
+            }
+            options.check()?;
+            codes.check()?;
         }
         Ok(())
     }
@@ -237,12 +265,34 @@ impl Learner {
         }
     }
 
+    /// The usual trees for so many rows.
+    pub fn trees_for(rows: u64) -> Self {
+        let few = rows < FEW_ROWS_OF_TREES;
+        let options = TreeOptions {
+            leaves: if few { 15 } else { TreeOptions::USUAL.leaves },
+            leaf_rows: if few { 40 } else { TreeOptions::USUAL.leaf_rows },
+            ..TreeOptions::USUAL
+        };
+        Learner::Trees { options, codes: CodeOptions::USUAL, epochs: Epochs::TREES }
+    }
+
+    /// How long it learns, to be changed.
+    pub fn epochs_mut(&mut self) -> &mut Epochs {
+        match self {
+            Learner::Linear { epochs, .. }
+            | Learner::Factor { epochs, .. }
+            | Learner::Dcn { epochs, .. }
+            | Learner::Trees { epochs, .. } => epochs,
+        }
+    }
+
     /// How long it learns.
     pub fn epochs(&self) -> Epochs {
         match self {
             Learner::Linear { epochs, .. }
             | Learner::Factor { epochs, .. }
-            | Learner::Dcn { epochs, .. } => *epochs,
+            | Learner::Dcn { epochs, .. }
+            | Learner::Trees { epochs, .. } => *epochs,
         }
     }
 }

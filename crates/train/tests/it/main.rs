@@ -10,3 +10,4 @@ mod market;
 mod places_that_click_for_the_ad;
 mod rows_of_the_lake;
 mod tables_tear;
+mod trees_that_grow_wrongly;
