@@ -55,7 +55,11 @@ install tree-peers "$LIGHTGBM_VERSION-$LLEAVES_VERSION" "lightgbm==$LIGHTGBM_VER
     "llvmlite==0.44.0" # Later ones lack what lleaves 1.3.0 compiles with.
 install vowpalwabbit "$VW_VERSION" "vowpalwabbit==$VW_VERSION"
 install dcn "$ONNX_VERSION" "onnxruntime==$ONNX_VERSION" onnx numpy torch
-[ -n "${QUALITY_BUILT:-}" ] || cargo build --release --quiet -p reckon-train --example quality
+if [ ! -x "$QUALITY" ] || [ -z "${QUALITY_BUILT:-}" ]; then
+    exports=$(bash deploy/setup.sh lightgbm) # What LightGBM is built with; our trees are grown by it.
+    eval "$exports"
+    cargo build --release --quiet -p reckon-train --features lightgbm --example quality
+fi
 began=$SECONDS
 "$QUALITY" split "$FOLDER"
 [ -n "$(ls "$FOLDER" 2>/dev/null)" ] || { echo "nothing to judge: set RECKON_DATA" >&2 && exit 1; }
