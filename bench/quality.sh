@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How good our models are beside LightGBM, Vowpal Wabbit and a PyTorch DCN-v2: the same rows, the same columns, one judge.
+# How good our models are beside LightGBM, Vowpal Wabbit and a PyTorch DCN-v2: same rows, same columns, one judge.
 #
 # The logs of RECKON_DATA (criteo, mind, trivago, avazu; what is not there is left out and said) are split by time:
 # seven tenths are learned from, a tenth is for stopping, options and calibration, the last two tenths are the test.
@@ -41,10 +41,13 @@ peer() {
         "$CACHE/$2/bin/python" bench/quality_peers.py "$1" "$FOLDER" "$SEEDS"
 }
 
+# One that fails is left out of the figures, and fails the run at its end.
 peers() {
-    peer lightgbm tree-peers
-    peer vw tree-peers # Its numpy; Vowpal Wabbit itself is called by its own Python.
-    peer torch-dcn dcn
+    local failed=0
+    peer lightgbm tree-peers || failed=1
+    peer vw tree-peers || failed=1 # Its numpy; Vowpal Wabbit itself is called by its own Python.
+    peer torch-dcn dcn || failed=1
+    return "$failed"
 }
 
 machine
@@ -52,7 +55,11 @@ install tree-peers "$LIGHTGBM_VERSION-$LLEAVES_VERSION" "lightgbm==$LIGHTGBM_VER
     "llvmlite==0.44.0" # Later ones lack what lleaves 1.3.0 compiles with.
 install vowpalwabbit "$VW_VERSION" "vowpalwabbit==$VW_VERSION"
 install dcn "$ONNX_VERSION" "onnxruntime==$ONNX_VERSION" onnx numpy torch
-[ -n "${QUALITY_BUILT:-}" ] || cargo build --release --quiet -p reckon-train --example quality
+if [ ! -x "$QUALITY" ] || [ -z "${QUALITY_BUILT:-}" ]; then
+    exports=$(bash deploy/setup.sh lightgbm) # What LightGBM is built with; our trees are grown by it.
+    eval "$exports"
+    cargo build --release --quiet -p reckon-train --features lightgbm --example quality
+fi
 began=$SECONDS
 "$QUALITY" split "$FOLDER"
 [ -n "$(ls "$FOLDER" 2>/dev/null)" ] || { echo "nothing to judge: set RECKON_DATA" >&2 && exit 1; }
@@ -60,8 +67,10 @@ peers &
 PEER_PID=$!
 "$QUALITY" fit "$FOLDER" "$SEEDS"
 echo "ours have answered after $((SECONDS - began)) s" >&2
-wait "$PEER_PID"
+failed=0
+wait "$PEER_PID" || failed=1
 PEER_PID=""
 echo "all have answered after $((SECONDS - began)) s" >&2
 "$QUALITY" judge "$FOLDER" "$SEEDS"
 echo "in all $((SECONDS - began)) s"
+[ "$failed" = 0 ] || { echo "a peer failed: see above" >&2 && exit 1; }

@@ -69,7 +69,7 @@ class Set:
 
 
 class LightGBM:
-    """Rounds by early stopping. Categories as LightGBM's own, or (no_categories) not at all: rates of them are columns."""
+    """Rounds by early stopping. Categories as LightGBM's own, or (no_categories) none: rates of them are columns."""
 
     usual = {
         "objective": "binary",
@@ -123,16 +123,17 @@ class LightGBM:
 
 
 class VowpalWabbit:
-    """Numbers as they are or as buckets; adaptive steps or FTRL; one pass or more; pairs or not. Seeds shuffle the rows."""
+    """Numbers as they are or as buckets; adaptive steps or FTRL; passes; pairs or not. Seeds shuffle the rows."""
 
+    FTRL = ["--ftrl", "--ftrl_alpha", "0.01", "--ftrl_beta", "1"]
     OPTIONS = {
         "numbers, 3 passes, -l 0.1": ("numbers", 3, ["-l", "0.1"]),
         "buckets, 1 pass": ("buckets", 1, []),
         "buckets, 4 passes, -l 0.1": ("buckets", 4, ["-l", "0.1"]),
         "buckets, 6 passes, -l 0.03": ("buckets", 6, ["-l", "0.03"]),
         "buckets, 6 passes, -l 0.1, l2": ("buckets", 6, ["-l", "0.1", "--l2", "1e-5"]),
-        "buckets, ftrl, 3 passes": ("buckets", 3, ["--ftrl", "--ftrl_alpha", "0.01", "--ftrl_beta", "1"]),
-        "buckets, ftrl, 3 passes, l1": ("buckets", 3, ["--ftrl", "--ftrl_alpha", "0.01", "--ftrl_beta", "1", "--l1", "0.3"]),
+        "buckets, ftrl, 3 passes": ("buckets", 3, FTRL),
+        "buckets, ftrl, 3 passes, l1": ("buckets", 3, [*FTRL, "--l1", "0.3"]),
         "buckets, pairs of categories, 2 passes, -l 0.05": ("buckets", 2, ["-q", "cc", "-l", "0.05"]),
         "buckets, all pairs, 2 passes, -l 0.02": ("buckets", 2, ["-q", "cc", "-q", "nn", "-q", "cn", "-l", "0.02"]),
     }
@@ -152,8 +153,8 @@ class VowpalWabbit:
 
     def texts(self, numbers):
         rows = self.rows
-        found = []
-        for text, codes, label, weight in zip(numbers, rows.codes.tolist(), rows.labels.tolist(), rows.weights.tolist()):
+        found, others = [], (rows.codes.tolist(), rows.labels.tolist(), rows.weights.tolist())
+        for text, codes, label, weight in zip(numbers, *others):
             label = {0: "-1", 1: "1", 255: ""}[label]
             flags = " ".join(f"{field}_{code}" for field, code in enumerate(codes) if code)
             found.append(f"{label}{f' {weight:g}' if label else ''} |n {text} |c {flags}\n")
@@ -175,8 +176,8 @@ class VowpalWabbit:
         lines, model = self.lines[kind], os.path.join(self.work.name, "model")
         train = self.write("train", lines, self.rows.shuffled(seed))
         self.call(
-            "--loss_function", "logistic", "-b", "22", "--random_seed", str(seed), "--passes", str(passes),
-            "--holdout_off", "-k", "--cache_file", f"{train}.cache", "-d", train, "-f", model, *extra,
+            *("--loss_function", "logistic", "-b", "22", "--random_seed", str(seed), "--passes", str(passes)),
+            *("--holdout_off", "-k", "--cache_file", f"{train}.cache", "-d", train, "-f", model, *extra),
         )
         answers = []
         for places in (self.rows.validation, self.rows.test):
@@ -188,20 +189,21 @@ class VowpalWabbit:
 
 
 class TorchDCN:
-    """DCN-v2 as FuxiCTR has it: parallel, embeddings of 16, dense Adam, patience 3 (2 with many rows), rare categories as one of their field.
+    """DCN-v2 as FuxiCTR has it: parallel, embeddings of 16, dense Adam, rare ones of a field as one.
 
-    Cross layers are of full rank up to 256 inputs and of rank 64 beyond. Numbers are normalised inputs, or buckets with
-    embeddings, as the BARS benchmark has them. `pull` is the weight decay of embeddings.
+    Patience is 3 epochs, with many rows 2. Cross layers are of full rank up to 256 inputs and of rank 64 beyond.
+    Numbers are normalised inputs, or buckets with embeddings, as the BARS benchmark has them. `pull` is the weight
+    decay of embeddings; categories that fewer than `rare` training rows have are one.
     """
 
     OPTIONS = {
-        "numbers": {"buckets": False, "dropout": 0.1, "pull": 1e-5, "rate": 1e-3},
-        "numbers, held": {"buckets": False, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4},
-        "buckets": {"buckets": True, "dropout": 0.1, "pull": 1e-5, "rate": 1e-3},
-        "buckets, held": {"buckets": True, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4},
+        "numbers": {"buckets": False, "dropout": 0.1, "pull": 1e-5, "rate": 1e-3, "rare": 3},
+        "numbers, held": {"buckets": False, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4, "rare": 3},
+        "numbers, held, fewer keys": {"buckets": False, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4, "rare": 20},
+        "buckets, held, fewer keys": {"buckets": True, "dropout": 0.3, "pull": 1e-3, "rate": 5e-4, "rare": 20},
     }
     MANY_ROWS = 50_000
-    EMBEDDING, HIDDEN, CROSS, RANK, SEEN_MIN, EPOCHS = 16, (256, 256), 3, 64, 3, 30
+    EMBEDDING, HIDDEN, CROSS, RANK, EPOCHS = 16, (256, 256), 3, 64, 30
 
     def __init__(self, rows):
         import torch
@@ -211,10 +213,8 @@ class TorchDCN:
         is_large = len(rows.train) >= self.MANY_ROWS
         self.batch, self.patience = (2048, 2) if is_large else (256, 3)
         self.numbers = torch.from_numpy(self.normal())
-        codes, self.sizes = self.frequent(rows.codes, rows.codes_max)
-        buckets, sizes = self.frequent(rows.buckets(), [BUCKETS + 2] * len(rows.columns))
-        self.codes = torch.from_numpy(codes)
-        self.wide, self.wide_sizes = torch.from_numpy(numpy.hstack([codes, buckets])), self.sizes + sizes
+        self.buckets, sizes = self.frequent(rows.buckets(), [BUCKETS + 2] * len(rows.columns), 1)
+        self.bucket_sizes = sizes
         self.labels = torch.from_numpy(rows.labels.astype(numpy.float32))
         self.weights = torch.from_numpy(rows.weights)
 
@@ -234,12 +234,12 @@ class TorchDCN:
             numbers[:, column] = (values - known.mean()) / max(known.std(), 1e-9)
         return numpy.clip(numpy.nan_to_num(numbers), -5, 5).astype(numpy.float32)
 
-    def frequent(self, codes, sizes):
-        """Codes from 1 of what the training rows have often enough; 0 for all others of a field."""
+    def frequent(self, codes, sizes, least):
+        """Codes from 1 of what so many training rows have at least; 0 for all others of a field."""
         found, kept = numpy.zeros_like(codes), []
         for field, size in enumerate(sizes):
             counts = numpy.bincount(codes[self.rows.train, field], minlength=size)
-            often = numpy.flatnonzero(counts >= self.SEEN_MIN)
+            often = numpy.flatnonzero(counts >= least)
             new = numpy.zeros(max(size, len(counts)), numpy.int64)
             new[often] = 1 + numpy.arange(len(often))
             kept.append(len(often) + 1)
@@ -257,7 +257,8 @@ class TorchDCN:
                 super().__init__()
                 self.embedding = torch.nn.Embedding(sum(sizes), TorchDCN.EMBEDDING)
                 torch.nn.init.normal_(self.embedding.weight, std=1e-4)
-                low = lambda: torch.nn.Sequential(linear(width, TorchDCN.RANK, bias=False), linear(TorchDCN.RANK, width))
+                rank = TorchDCN.RANK
+                low = lambda: torch.nn.Sequential(linear(width, rank, bias=False), linear(rank, width))
                 full = lambda: linear(width, width)
                 self.cross = torch.nn.ModuleList((full if width <= 256 else low)() for _ in range(cross))
                 layers = []
@@ -278,10 +279,12 @@ class TorchDCN:
     def fit(self, options, seed):
         torch, rows = self.torch, self.rows
         torch.manual_seed(seed)
+        numbers = self.numbers
+        codes, sizes = self.frequent(rows.codes, rows.codes_max, options["rare"])
         if options["buckets"]:
-            numbers, codes, sizes = self.numbers[:, :0], self.wide, self.wide_sizes
-        else:
-            numbers, codes, sizes = self.numbers, self.codes, self.sizes
+            numbers, sizes = numbers[:, :0], sizes + self.bucket_sizes
+            codes = numpy.hstack([codes, self.buckets])
+        codes = torch.from_numpy(codes)
         model = self.network(numbers.shape[1], sizes, options["dropout"])
         others = [weight for name, weight in model.named_parameters() if name != "embedding.weight"]
         groups = [{"params": [model.embedding.weight], "weight_decay": options["pull"]}, {"params": others}]

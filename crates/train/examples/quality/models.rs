@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reckon_train::fit::{FitOptions, Learner};
+use reckon_train::fit::{CodeOptions, FitOptions, Learner, TreeOptions};
 use reckon_train::split::for_each_batch;
 use reckon_train::{Fitted, Order, Share, Silent, TrainError, fit};
 
@@ -24,9 +24,10 @@ pub struct Kind {
 }
 
 /// All that are fitted here.
-pub const KINDS: [Kind; 3] = [
+pub const KINDS: [Kind; 4] = [
     Kind { name: "reckon-lr", title: "reckon LR", peer: "vw" },
     Kind { name: "reckon-fm", title: "reckon FM", peer: "vw" },
+    Kind { name: "reckon-trees", title: "reckon trees", peer: "lightgbm" },
     Kind { name: "reckon-dcn", title: "reckon DCN-v2", peer: "torch-dcn" },
 ];
 
@@ -47,14 +48,52 @@ fn choices(kind: &str, rows: u64) -> Vec<(&'static str, Learner)> {
             }
             vec![("usual", Learner::usual_factor(false)), ("beta 1, spread 0.1", wider)]
         }
+        "reckon-trees" => trees(rows),
         _ => vec![("usual", Learner::usual_dcn(rows))],
     }
 }
 
-/// Fits all models on all sets; what was already answered is left as it is.
+/// Those that LightGBM has to choose from as well, and how categories become numbers: with the log odds of
+/// their clicks, by their ranks alone, or not at all.
+fn trees(rows: u64) -> Vec<(&'static str, Learner)> {
+    let grown = |leaves, leaf_rows, l2, codes| {
+        let mut learner = Learner::trees_for(rows);
+        if let Learner::Trees { options, codes: own, .. } = &mut learner {
+            // Drawn as LightGBM's, so that a seed is a chance; beside peers, so one thread.
+            *options = TreeOptions {
+                leaves,
+                leaf_rows,
+                l2,
+                column_share: 0.8,
+                row_share: 0.8,
+                threads: 1,
+                ..*options
+            };
+            *own = codes;
+        }
+        learner
+    };
+    let usual = CodeOptions::USUAL;
+    let ranked = CodeOptions { prior_rows: 0.0, ..usual };
+    // A rank that no category has enough rows for.
+    let none = CodeOptions { rank_rows: u64::MAX, ..ranked };
+    vec![
+        ("31 leaves, odds", grown(31, 20, 0.0, usual)),
+        ("15 leaves, held, odds", grown(15, 50, 5.0, usual)),
+        ("63 leaves, held, ranks", grown(63, 100, 5.0, ranked)),
+        ("31 leaves, no categories", grown(31, 50, 0.0, none)),
+        ("7 leaves, no categories", grown(7, 50, 5.0, none)),
+    ]
+}
+
+/// Fits all models on all sets, and asks them.
 pub fn fit_all(folder: &Path, seeds: u64) -> Result<(), TrainError> {
     for made in made(folder)? {
         for kind in &KINDS {
+            if kind.name == "reckon-trees" && cfg!(not(feature = "lightgbm")) {
+                eprintln!("left out: trees, since this build has no feature lightgbm");
+                continue;
+            }
             let began = Instant::now();
             fit_kind(&made, kind, seeds)?;
             eprintln!("{} {}: {:.1?}", made.set.name, kind.title, began.elapsed());
