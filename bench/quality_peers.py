@@ -51,7 +51,7 @@ class Set:
         found = numpy.zeros(self.numeric.shape, numpy.int64)
         for column, values in enumerate(self.numeric.T):
             known = values[self.train]
-            known = known[~numpy.isnan(known)]
+            known = known[numpy.isfinite(known)]
             if known.size:
                 edges = numpy.unique(numpy.quantile(known, numpy.arange(1, BUCKETS) / BUCKETS))
                 found[:, column] = 1 + numpy.searchsorted(edges, values, side="right")
