@@ -11,6 +11,7 @@ part 2 are not in the files. What there is to choose from stands in OPTIONS belo
 """
 
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -50,7 +51,7 @@ class Set:
         found = numpy.zeros(self.numeric.shape, numpy.int64)
         for column, values in enumerate(self.numeric.T):
             known = values[self.train]
-            known = known[~numpy.isnan(known)]
+            known = known[numpy.isfinite(known)]
             if known.size:
                 edges = numpy.unique(numpy.quantile(known, numpy.arange(1, BUCKETS) / BUCKETS))
                 found[:, column] = 1 + numpy.searchsorted(edges, values, side="right")
@@ -145,7 +146,7 @@ class VowpalWabbit:
 
     def numbers(self):
         for row in self.rows.numeric:
-            yield " ".join(f"{column}:{value:.6g}" for column, value in enumerate(row.tolist()) if value == value)
+            yield " ".join(f"{column}:{value:.6g}" for column, value in enumerate(row.tolist()) if math.isfinite(value))
 
     def flags(self):
         for row in self.rows.buckets():
