@@ -119,13 +119,13 @@ fn fitted(asked: &Train, table: &Table, parts: &Parts, about: &About) -> Result<
 
 /// What is fitted, as it does well on logs of clicks.
 fn learner(which: Learner, epochs: Option<u16>, table: &Table) -> Result<fit::Learner> {
-    let (rows, fields) = (table.len(), table.schema().fields.len());
+    let rows = table.len();
     let mut learner = match which {
-        Learner::Dcn => fit::Learner::dcn_for(rows, fields),
-        Learner::Linear => fit::Learner::linear_for(rows),
-        Learner::Fm => fit::Learner::fm_for(rows),
-        Learner::Ffm => fit::Learner::ffm_for(rows, fields),
-        Learner::Lightgbm => fit::Learner::trees_for(rows),
+        Learner::Dcn => fit::Learner::usual_dcn(rows),
+        Learner::Linear => fit::Learner::usual_linear(),
+        Learner::Fm => fit::Learner::usual_factor(false),
+        Learner::Ffm => fit::Learner::usual_factor(true),
+        Learner::Lightgbm => fit::Learner::usual_trees(rows),
         Learner::TwoStage => bail!("two stages are two models"),
     };
     if let Some(epochs) = epochs {

@@ -57,7 +57,7 @@ fn choices(kind: &str, rows: u64) -> Vec<(&'static str, Learner)> {
 /// their clicks, by their ranks alone, or not at all.
 fn trees(rows: u64) -> Vec<(&'static str, Learner)> {
     let grown = |leaves, leaf_rows, l2, codes| {
-        let mut learner = Learner::trees_for(rows);
+        let mut learner = Learner::usual_trees(rows);
         if let Learner::Trees { options, codes: own, .. } = &mut learner {
             // Drawn as LightGBM's, so that a seed is a chance; beside peers, so one thread.
             *options = TreeOptions {

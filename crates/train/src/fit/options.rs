@@ -266,7 +266,7 @@ impl Learner {
     }
 
     /// The usual trees for so many rows.
-    pub fn trees_for(rows: u64) -> Self {
+    pub fn usual_trees(rows: u64) -> Self {
         let few = rows < FEW_ROWS_OF_TREES;
         let options = TreeOptions {
             leaves: if few { 15 } else { TreeOptions::USUAL.leaves },
