@@ -30,5 +30,5 @@ pub use foreign::Foreign;
 pub use forest::ForestModel;
 pub use golden::{Expected, Golden, ROWS_MAX};
 pub use manifest::{Kind, Manifest};
-pub use model::{LinearInputs, Model, Rows, Scratch};
+pub use model::{LinearInputs, Model, Rows, Scratch, folded};
 pub use onnx::Net;

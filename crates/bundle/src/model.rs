@@ -310,7 +310,8 @@ fn part(columns: &[u32], numeric: &[f32], keys: &[u64], out: &mut Vec<Feature>) 
     out.extend(keys.iter().filter(|key| **key != 0).map(|key| Feature::flag(folded(*key))));
 }
 
-fn folded(key: u64) -> u32 {
+/// The 32 bits of a key that a linear model knows it by; training and scoring share it.
+pub fn folded(key: u64) -> u32 {
     (key ^ (key >> 32)) as u32
 }
 

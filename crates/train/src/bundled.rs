@@ -1,16 +1,14 @@
 //! From a fitted model to the contents of a bundle: calibrated on rows that were not sampled, with golden
 //! rows of the data it was trained on.
 
-use std::collections::BTreeMap;
-
-use reckon_bundle::encoding::{Fixed, ODDS};
+use reckon_bundle::encoding::{Fixed, Origin};
 use reckon_bundle::manifest::{Column, Field, Plan, Stage, Training};
 use reckon_bundle::{Contents, Encoding, Golden, Kind, Manifest};
 use reckon_model::calibration::{Curve, Isotonic, Observation, Platt, Segmented};
 
 use crate::fit::Model;
 use crate::split::for_each_batch;
-use crate::{Fitted, Order, Parts, Position, Rows, Share, Table, TrainError, position};
+use crate::{Fitted, Order, Parts, Position, Rows, Schema, Share, Table, TrainError, position};
 
 /// Golden rows, from all over the validation rows.
 const GOLDEN_ROWS: usize = 256;
@@ -94,11 +92,12 @@ fn kind(model: &Model) -> Kind {
 fn manifest(stages: &[(&Fitted, Option<u32>)], about: &About) -> Manifest {
     let (first, _) = stages[0];
     let schema = &first.schema;
-    let gains = gains(first);
-    let gain = |name: &String| gains.get(name).copied().unwrap_or(0.0) as f32;
-    let column =
-        |name: &String| Column { name: name.clone(), default: None, importance: gain(name) };
-    let field = |name: &String| Field { name: name.clone(), importance: gain(name) };
+    let (columns, fields) = importance(first);
+    let column = |(name, &importance): (&String, &f32)| {
+        let name = name.clone();
+        Column { name, default: None, importance }
+    };
+    let field = |(name, &importance): (&String, &f32)| Field { name: name.clone(), importance };
     let training = Training {
         from_ms: first.training.from_ms,
         to_ms: first.training.to_ms,
@@ -130,26 +129,38 @@ fn manifest(stages: &[(&Fitted, Option<u32>)], about: &About) -> Manifest {
         created_ms: about.created_ms,
         ..Manifest::of(
             kind(&first.model),
-            schema.numeric.iter().map(column).collect(),
-            schema.fields.iter().map(field).collect(),
+            schema.numeric.iter().zip(&columns).map(column).collect(),
+            schema.fields.iter().zip(&fields).map(field).collect(),
         )
     }
 }
 
-/// How much each column or field has lowered the loss, as shares of all that did; of trees alone.
-fn gains(fitted: &Fitted) -> BTreeMap<String, f64> {
-    let mut gains = BTreeMap::new();
-    let Model::Trees(forest, _) = &fitted.model else { return gains };
-    let names = fitted.encoding.schema().numeric;
-    let mut sum = 0.0;
-    for node in forest.trees().iter().flat_map(|tree| &tree.nodes) {
-        let name = &names[node.column as usize];
-        let name = name.strip_suffix(ODDS).unwrap_or(name);
-        *gains.entry(name.to_owned()).or_default() += node.gain;
-        sum += node.gain;
+/// How much each column, and each field, has lowered the loss, as shares of all that did; of trees alone.
+fn importance(fitted: &Fitted) -> (Vec<f32>, Vec<f32>) {
+    let Schema { numeric, fields, user_numeric, .. } = &fitted.schema;
+    let widths = (numeric.len(), fields.len());
+    let Model::Trees(forest, _) = &fitted.model else { return shares(&[], &[], widths) };
+    let own = numeric.len() - *user_numeric;
+    let origins = fitted.encoding.encoding.origins((*user_numeric, own));
+    shares(&forest.importance_gain(), &origins, widths)
+}
+
+/// Shares of columns and fields in what was gained by encoded columns.
+fn shares(
+    gains: &[f64],
+    origins: &[Origin],
+    (columns, fields): (usize, usize),
+) -> (Vec<f32>, Vec<f32>) {
+    let (mut columns, mut fields) = (vec![0.0; columns], vec![0.0; fields]);
+    let sum: f64 = gains.iter().sum();
+    for (gain, origin) in gains.iter().zip(origins).filter(|(gain, _)| **gain > 0.0) {
+        let share = (gain / sum) as f32;
+        match *origin {
+            Origin::Column(at) => columns[at] += share,
+            Origin::Field(at) => fields[at] += share,
+        }
     }
-    gains.values_mut().for_each(|gain| *gain /= if sum > 0.0 { sum } else { 1.0 });
-    gains
+    (columns, fields)
 }
 
 /// Calibrated on all validation rows, after the sampling correction.
@@ -190,4 +201,24 @@ fn golden(table: &Table, share: &Share) -> Result<Golden, TrainError> {
         Ok(())
     })?;
     Ok(golden)
+}
+
+#[cfg(test)]
+mod tests {
+    use reckon_bundle::encoding::{Code, Codes, Halves};
+
+    use super::*;
+
+    #[test]
+    fn a_field_has_the_gain_of_all_its_columns_and_none_of_a_column_of_its_name() {
+        let codes = |base| Codes::new(vec![Code { key: 1, rank: 0.0, odds: 0.0 }], base);
+        // Of the user one column and a field; of a candidate two columns, one of the field's name.
+        let encoding = Encoding::Codes(Halves::cut(vec![codes(-1.0), codes(f32::NAN)], 1));
+        let gains = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+        let (columns, fields) = shares(&gains, &encoding.origins((1, 2)), (3, 2));
+        assert_eq!(columns, [1.0, 8.0, 16.0].map(|gain| gain / 63.0));
+        assert_eq!(fields, [(2.0 / 63.0) + (4.0 / 63.0), 32.0 / 63.0]);
+        let (columns, fields) = shares(&[0.0; 6], &encoding.origins((1, 2)), (3, 2));
+        assert_eq!((columns, fields), (vec![0.0; 3], vec![0.0; 2]), "trees without a split");
+    }
 }

@@ -276,5 +276,8 @@ mod tests {
         let same = |(left, right): (&f32, &f32)| left == right || left.is_nan() && right.is_nan();
         assert!(numbers.len() == 8 && numbers.iter().zip(&expected).all(same), "{numbers:?}");
         assert_eq!(codes.categorical((2, 3)), [2, 7]);
+        use super::super::Origin::{Column, Field};
+        let columns = [Column(0), Column(1), Field(0), Field(0), Column(2), Column(3), Column(4)];
+        assert_eq!(codes.origins((2, 3)), [&columns[..], &[Field(1)]].concat());
     }
 }

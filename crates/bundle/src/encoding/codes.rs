@@ -1,7 +1,7 @@
 //! A category as numbers, for trees: which one it is, and how it did.
 
 /// What the column of a field's log odds has behind the field's name.
-pub const ODDS: &str = " odds";
+const ODDS: &str = " odds";
 
 /// One key of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::manifest::{Column, Field};
 use crate::{BundleError, Manifest};
 
-pub use codes::{Code, Codes, ODDS};
+pub use codes::{Code, Codes};
 
 /// Keys of all fields together, at most: some 64 MB.
 pub const KEYS_MAX: usize = 1 << 22;
@@ -72,6 +72,15 @@ pub enum Half {
     User,
     /// The candidate's.
     Own,
+}
+
+/// What an encoded column was made of: a place among the manifest's columns, or among its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This column.
+    Column(usize),
+    /// This field.
+    Field(usize),
 }
 
 /// A column's buckets.
@@ -226,6 +235,27 @@ impl Encoding {
             at += field.width();
         }
         places
+    }
+
+    /// What each encoded column of whole rows was made of, where rows have so many columns of the user and
+    /// of a candidate. Names do not say it: a column and a field may have one name.
+    pub fn origins(&self, (user_columns, own_columns): (usize, usize)) -> Vec<Origin> {
+        let columns = user_columns + own_columns;
+        let codes = match self {
+            Encoding::Plain | Encoding::Both(_) => {
+                return (0..columns).map(Origin::Column).collect();
+            }
+            Encoding::Buckets(_) => return Vec::new(),
+            Encoding::Fixed(inner, _) => return inner.origins((user_columns, own_columns)),
+            Encoding::Codes(codes) => codes,
+        };
+        let fields = codes.iter().enumerate();
+        let mut fields = fields.map(|(at, codes)| vec![Origin::Field(at); codes.width()]);
+        let mut origins: Vec<_> = (0..user_columns).map(Origin::Column).collect();
+        origins.extend(fields.by_ref().take(codes.user.len()).flatten());
+        origins.extend((user_columns..columns).map(Origin::Column));
+        origins.extend(fields.flatten());
+        origins
     }
 
     /// What a model behind it sees of a bundle's rows.

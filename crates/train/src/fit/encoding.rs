@@ -3,7 +3,7 @@
 //!
 //! Buckets of a number have equally many training rows. A category has its rank by frequency among
 //! them, and the log odds of its clicks, drawn to those of all rows. Whoever learns must not see a row's own
-//! click in those: while learning, they are of earlier rows alone ([`Ordered`]; "ordered target
+//! click in those: while learning, they are of earlier lists alone ([`Ordered`]; "ordered target
 //! statistics" of Prokhorenkova and others, NeurIPS 2018).
 
 use std::collections::HashMap;
@@ -141,17 +141,22 @@ impl Encoder {
             let places = self.categorical().into_iter().zip(codes.iter()).enumerate();
             for (field, (place, codes)) in places.filter(|(_, (_, codes))| codes.width() == 2) {
                 let (odds, base) = (place + 1, codes.base());
-                fields.push(Running { field, odds, base, counts: HashMap::new() });
+                let (counts, waiting) = (HashMap::new(), Vec::new());
+                fields.push(Running { field, odds, base, counts, waiting, let_go: 0.0 });
             }
         }
-        Ordered { encoder: self, fields }
+        Ordered { encoder: self, fields, list: None }
     }
 }
 
-/// Encodes rows that are learned from, in the order of the table: a row's log odds are of the rows before it.
+/// Encodes rows that are learned from, in the order of the table: a row's log odds are of the lists before its
+/// own. What else was clicked in the same list is not known when it is asked about; and since a list has
+/// few clicks, the first rows of one would tell of the last.
 pub struct Ordered<'a> {
     encoder: &'a Encoder,
     fields: Vec<Running>,
+    /// The list of the last row.
+    list: Option<u64>,
 }
 
 /// A field's counts so far.
@@ -161,27 +166,55 @@ struct Running {
     odds: usize,
     base: f32,
     counts: HashMap<u64, Count>,
+    /// Keys of the list that has not ended, whether they were clicked, and what they weigh.
+    waiting: Vec<(u64, bool, f32)>,
+    /// Keys of fewer rows were let go of.
+    let_go: f64,
 }
 
 impl Ordered<'_> {
     /// Puts the encoded rows in place of what `out` holds; they come behind all rows before.
     pub fn encode(&mut self, rows: &Rows, out: &mut Rows) {
         self.encoder.encode(rows, out);
-        let columns = out.columns;
-        for running in &mut self.fields {
-            for (at, row) in rows.iter().enumerate() {
+        let prior = self.encoder.options.prior_rows;
+        let encoded = out.numeric.chunks_exact_mut(out.columns.max(1));
+        for (row, encoded) in rows.iter().zip(encoded) {
+            if self.list.replace(row.group) != Some(row.group) {
+                self.fields.iter_mut().for_each(Running::end_list);
+            }
+            for running in &mut self.fields {
                 let key = row.keys[running.field];
-                if key == 0 {
-                    continue;
+                if key != 0 {
+                    encoded[running.odds] = running.odds(key, prior);
+                    running.wait(key, row.label, row.weight);
                 }
-                let seen = running.counts.entry(key).or_default();
-                let prior = self.encoder.options.prior_rows;
-                out.numeric[at * columns + running.odds] = seen.odds(running.base, prior);
-                seen.add(row.label, row.weight);
             }
-            if running.counts.len() > COUNTED_MAX {
-                running.counts.retain(|_, count| count.rows > 1.0);
-            }
+        }
+    }
+}
+
+impl Running {
+    fn odds(&self, key: u64, prior_rows: f64) -> f32 {
+        self.counts.get(&key).copied().unwrap_or_default().odds(self.base, prior_rows)
+    }
+
+    fn wait(&mut self, key: u64, label: bool, weight: f32) {
+        // Memory is bounded: what is longer than this is a log without lists.
+        if self.waiting.len() == COUNTED_MAX {
+            self.end_list();
+        }
+        self.waiting.push((key, label, weight));
+    }
+
+    /// From here on its rows are earlier ones.
+    fn end_list(&mut self) {
+        for (key, label, weight) in self.waiting.drain(..) {
+            self.counts.entry(key).or_default().add(label, weight);
+        }
+        while self.counts.len() > COUNTED_MAX {
+            self.let_go += 1.0;
+            let least = self.let_go;
+            self.counts.retain(|_, count| count.rows > least);
         }
     }
 }
@@ -329,14 +362,15 @@ mod tests {
         assert_eq!(keys[1], keys[2]);
     }
 
-    fn rows(clicked: impl Fn(usize) -> bool) -> Rows {
+    /// 200 rows of three keys in turn, in lists of so many.
+    fn rows(list: usize, clicked: impl Fn(usize) -> bool) -> Rows {
         let mut rows = Rows { fields: 1, ..Rows::default() };
         for at in 0..200 {
             rows.keys.push(1 + at as u64 % 3);
             rows.labels.push(clicked(at));
             rows.weights.push(1.0);
             rows.times.push(at as i64);
-            rows.groups.push(at as u64);
+            rows.groups.push((at / list) as u64);
             rows.positions.push(0);
             rows.truths.push(f32::NAN);
         }
@@ -352,22 +386,30 @@ mod tests {
         // The same base on both sides: what is compared is what keys bring.
         let codes = Codes::new(codes.iter().collect(), -1.0);
         let encoder = Encoder::of(Encoding::Codes(Halves::cut(vec![codes], 0)), &schema);
-        let mut out = Rows::default();
-        encoder.ordered().encode(rows, &mut out);
-        out.numeric.iter().skip(1).step_by(2).copied().collect()
+        // In batches that tear lists.
+        let (mut ordered, mut out, mut odds) = (encoder.ordered(), Rows::default(), Vec::new());
+        for start in (0..rows.len()).step_by(7) {
+            let mut batch = Rows { fields: 1, ..Rows::default() };
+            batch.extend(rows, start..rows.len().min(start + 7));
+            ordered.encode(&batch, &mut out);
+            odds.extend(out.numeric.iter().skip(1).step_by(2));
+        }
+        odds
     }
 
     #[test]
-    fn a_click_moves_the_log_odds_of_later_rows_of_its_key_and_of_no_other() {
-        let before = ordered(&rows(|at| at % 5 == 0));
-        let after = ordered(&rows(|at| at % 5 == 0 || at == 82));
-        let mut moved = 0;
-        for at in 0..200 {
-            let is_later = at > 82 && at % 3 == 82 % 3;
-            assert_eq!(before[at] != after[at], is_later, "row {at}");
-            moved += usize::from(is_later);
+    fn a_click_moves_the_log_odds_of_its_key_in_later_lists_and_no_others() {
+        for (list, expected) in [(1, 39), (5, 39), (20, 34), (200, 0)] {
+            let before = ordered(&rows(list, |at| at % 5 == 0));
+            let after = ordered(&rows(list, |at| at % 5 == 0 || at == 82));
+            let mut moved = 0;
+            for at in 0..200 {
+                let is_later = at / list > 82 / list && at % 3 == 82 % 3;
+                assert_eq!(before[at] != after[at], is_later, "row {at} of lists of {list}");
+                moved += usize::from(is_later);
+            }
+            assert_eq!(moved, expected, "lists of {list}");
         }
-        assert_eq!(moved, 39);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub enum Model {
 /// The input of a key; 0 is missing, and no input.
 pub(super) fn features(keys: &[u64], out: &mut Vec<Feature>) {
     out.clear();
-    let folded = |key: &u64| Feature::flag((key ^ (key >> 32)) as u32);
-    out.extend(keys.iter().filter(|key| **key != 0).map(folded));
+    let known = keys.iter().filter(|key| **key != 0);
+    out.extend(known.map(|&key| Feature::flag(reckon_bundle::folded(key))));
 }
 
 impl Model {
