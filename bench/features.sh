@@ -12,7 +12,7 @@ echo "$figures"
 awk '/^rows us/ { p99 = $NF; p50 = $(NF - 2) }
     /^one by one us/ { naive = $(NF - 2) }
     /^apply ns/ { apply = $5 }
-    /^stage one/ { threads = $10; rate = $11 }
+    /^stage one/ { threads = $9; rate = $10 }
     END {
         printf "rows of 200 ads: p50 %s us, p99 %s us (goal: 150); one by one %.1f times as long\n", p50, p99, naive / p50
         printf "stage one on %d cores: %.2f million predictions/s (goal: 1)\n", threads, rate / 1e6
