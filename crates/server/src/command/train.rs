@@ -36,7 +36,10 @@ pub fn run(asked: &Train) -> Result<ExitCode> {
     write(&made, &waiting)?;
     let bundle = Bundle::open(&waiting).with_context(|| waiting.display().to_string())?;
     let options = JudgeOptions { seed: asked.seed, ..JudgeOptions::default() };
-    let verdict = judge_bundles(&table, parts.test.clone(), &bundle, champion.as_ref(), &options);
+    // A model that was treated answers for place 1, whatever place a row had.
+    let place = (asked.position != Position::Ignored).then_some(1);
+    let test = parts.test.clone();
+    let verdict = judge_bundles(&table, test, &bundle, champion.as_ref(), place, &options);
     let verdict = verdict.context("judge")?;
     let is_accepted = verdict.is_accepted();
     let refusals: Vec<_> = verdict.refusals.iter().map(ToString::to_string).collect();

@@ -148,27 +148,37 @@ pub fn judge(
 
 /// Judges a bundle beside the one that it would replace, as each answers: list by list, calibrated. What the
 /// champion wants and the table does not have is an error.
+///
+/// A model that answers for place 1 whatever place a row had is judged by rows of `place` 1 alone: elsewhere
+/// fewer click than it says, and rightly so. None judges by all rows.
 pub fn judge_bundles(
     table: &Table,
     rows: Range<u64>,
     challenger: &Bundle,
     champion: Option<&Bundle>,
+    place: Option<u16>,
     options: &JudgeOptions,
 ) -> Result<Verdict, TrainError> {
     options.check()?;
     check_count(&rows)?;
     let share = Share::all(rows);
+    let is_judged = |list: &Rows, at: usize| place.is_none_or(|place| list.positions[at] == place);
     let mut seen = Seen::default();
     for_each_answer(challenger, table, &share, |list, answers| {
-        seen.labels.extend_from_slice(&list.labels);
-        seen.ends.push(seen.labels.len());
-        seen.challenger.extend(answers.iter().map(|&answer| log_odds(answer)));
+        for (at, &answer) in answers.iter().enumerate().filter(|(at, _)| is_judged(list, *at)) {
+            seen.labels.push(list.labels[at]);
+            seen.challenger.push(log_odds(answer));
+        }
+        if seen.ends.last().copied().unwrap_or(0) < seen.labels.len() {
+            seen.ends.push(seen.labels.len());
+        }
         Ok(())
     })?;
     if let Some(champion) = champion {
         let mut said = Vec::new();
-        for_each_answer(champion, table, &share, |_, answers| {
-            said.extend(answers.iter().map(|&answer| log_odds(answer)));
+        for_each_answer(champion, table, &share, |list, answers| {
+            let judged = answers.iter().enumerate().filter(|(at, _)| is_judged(list, *at));
+            said.extend(judged.map(|(_, &answer)| log_odds(answer)));
             Ok(())
         })?;
         seen.champion = Some(said);

@@ -283,13 +283,13 @@ fn a_bundle_is_judged_by_what_it_answers_and_a_page_tells_of_it() {
     let (_other, _, _, _, factors) = bundled(factors(false));
     let options = JudgeOptions::default();
     let test = || parts.test.clone();
-    let alone = judge_bundles(&table, test(), &lines, None, &options).expect("a verdict");
+    let alone = judge_bundles(&table, test(), &lines, None, None, &options).expect("a verdict");
     let figures = alone.figures.expect("figures");
     let judged = evaluate(&lines, &table, &Share::all(test())).expect("figures");
     assert_eq!(Some(figures.auc), judged.auc);
     assert!((figures.log_loss - judged.log_loss).abs() < 1e-6);
-    let beside = judge_bundles(&table, test(), &lines, Some(&factors), &options);
-    let back = judge_bundles(&table, test(), &factors, Some(&lines), &options);
+    let beside = judge_bundles(&table, test(), &lines, Some(&factors), None, &options);
+    let back = judge_bundles(&table, test(), &factors, Some(&lines), None, &options);
     let beside = beside.expect("a verdict");
     let (there, back) = (beside.comparison.expect("both"), back.expect("a verdict"));
     assert_eq!(there.auc.middle, -back.comparison.expect("both").auc.middle);
@@ -302,4 +302,27 @@ fn a_bundle_is_judged_by_what_it_answers_and_a_page_tells_of_it() {
     }
     assert!(!page.contains("http"), "nothing is loaded from elsewhere");
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+}
+
+#[test]
+fn a_model_for_place_1_is_judged_by_place_1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let market = Market { rows: 30_000, list: 6, bias: 1.0, ..MARKET };
+    let table = market::write(market, &folder.path().join("rows"));
+    let parts = Parts::usual(&table).expect("parts");
+    let options = FitOptions { position: Position::Tower, ..FitOptions::of(lines()) };
+    let fitted = fit(&table, &parts, &options, &mut Silent).expect("it learns");
+    let bundle = read(&contents(&fitted, &table, &parts, &About::default()).expect("contents"));
+    let judged = |place| {
+        let options = JudgeOptions::default();
+        judge_bundles(&table, parts.test.clone(), &bundle, None, place, &options)
+            .expect("a verdict")
+    };
+    let (all, first) = (judged(None), judged(Some(1)));
+    assert_eq!(all.rows, first.rows * 6);
+    let ratio =
+        |verdict: &reckon_train::Verdict| verdict.figures.expect("figures").calibration_ratio;
+    assert!(ratio(&all) > 1.5, "elsewhere fewer click: {all:?}");
+    assert!(!all.is_accepted() && first.is_accepted(), "{first:?}");
+    assert!((0.85..1.15).contains(&ratio(&first)), "{first:?}");
 }
