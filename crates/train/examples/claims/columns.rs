@@ -151,9 +151,9 @@ impl Places {
         assert_eq!(fields - user_fields, OWN_FIELDS.len(), "each field is computed here");
         Places {
             shared_numbers: SHARED_NUMBERS.iter().map(number).collect(),
-            own_numbers: OWN_NUMBERS.iter().map(|name| number(&name) - user_columns).collect(),
+            own_numbers: OWN_NUMBERS.iter().map(|name| number(name) - user_columns).collect(),
             shared_fields: SHARED_FIELDS.iter().map(field).collect(),
-            own_fields: OWN_FIELDS.iter().map(|name| field(&name) - user_fields).collect(),
+            own_fields: OWN_FIELDS.iter().map(|name| field(name) - user_fields).collect(),
             seeds: SHARED_FIELDS.iter().chain(&OWN_FIELDS).map(|name| name_key(name)).collect(),
         }
     }

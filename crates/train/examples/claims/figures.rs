@@ -159,11 +159,14 @@ impl Judged {
     }
 }
 
+/// What came out for a seed: figures, and what was learned of places.
+type Found = (Figures, Vec<f64>);
+
 /// What came out for all seeds.
 #[derive(Default)]
 pub struct Report {
     /// By the order in which they were asked for, and their label.
-    rows: BTreeMap<(usize, String), Vec<(Figures, Vec<f64>)>>,
+    rows: BTreeMap<(usize, String), Vec<Found>>,
 }
 
 impl Report {

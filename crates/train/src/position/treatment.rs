@@ -154,7 +154,7 @@ impl Rates {
     fn examination(&self) -> Result<Examination, TrainError> {
         let rate = |place: usize| self.clicks[place] / self.rows[place];
         let first = rate(1);
-        if !(first > 0.0) {
+        if first.is_nan() || first <= 0.0 {
             let problem = "no training row at place 1 was clicked, and all other places are measured by \
                            it: log where rows are shown, or take position = ignored";
             return Err(TrainError::option("position", problem));

@@ -48,7 +48,7 @@ fn a_bundle_answers_as_the_model_that_was_fitted() {
     assert_eq!(bundle.id, id);
     assert_eq!(bundle.manifest.plan.schema, "0000000000000077");
     assert!(bundle.manifest.stages[0].sampling < 0.4, "a third of what was not clicked");
-    let test = Share::all(parts.test.clone());
+    let test = Share::all(parts.test);
     let (mut answers, mut logits, mut labels) = (Vec::new(), Vec::new(), Vec::new());
     for_each_answer(&bundle, &table, &test, |rows, said| {
         answers.extend_from_slice(said);

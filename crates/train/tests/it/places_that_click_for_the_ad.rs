@@ -173,7 +173,7 @@ const TREATED: [Position; 3] = [Position::Feature, Position::Tower, Position::WE
 
 /// The naive order is wrong, and each treatment's is closer to the truth; what is learned of places is true.
 #[track_caller]
-fn check(learner: Learner, log: Log) {
+fn check(learner: &Learner, log: Log) {
     let (_folder, table, parts) = written(log);
     let fitted = |position| {
         let options = with(learner.clone(), position);
@@ -204,22 +204,22 @@ fn check(learner: Learner, log: Log) {
 
 #[test]
 fn a_linear_model_is_cured() {
-    check(linear(), LOG);
+    check(&linear(), LOG);
 }
 
 #[test]
 fn a_factorisation_machine_is_cured() {
-    check(factor(), LOG);
+    check(&factor(), LOG);
 }
 
 #[test]
 fn a_network_is_cured() {
-    check(dcn(), LOG);
+    check(&dcn(), LOG);
 }
 
 #[test]
 fn lists_that_do_not_say_where_rows_stood_do_no_harm() {
-    check(linear(), Log { unknown: 4, ..LOG });
+    check(&linear(), Log { unknown: 4, ..LOG });
 }
 
 #[test]

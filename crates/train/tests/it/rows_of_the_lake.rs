@@ -203,7 +203,7 @@ fn lake_of(lines: &[Line], place: &LakePlace) {
         let due: Vec<Revision> = later
             .iter()
             .filter(|(at, _)| *at == number)
-            .map(|(_, revision)| revision.clone())
+            .map(|(_, revision)| *revision)
             .collect();
         let to = from + records.len() as u64;
         let bounds = vec![Bound { partition: 0, from: from.min(to), to }];

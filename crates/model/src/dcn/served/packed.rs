@@ -216,8 +216,8 @@ fn full<M: Machine, const R: usize>(
     let mut sums = [*start; R];
     let inputs = &rows.numbers[first * rows.stride..];
     rows.machine.full::<R>(inputs, rows.stride, panel, &mut sums);
-    for row in 0..R {
-        finish.finish(first + row, *block, &sums[row]);
+    for (row, sums) in sums.iter().enumerate() {
+        finish.finish(first + row, *block, sums);
     }
 }
 
@@ -231,8 +231,8 @@ fn half<M: Machine, const R: usize>(
     let mut sums = [*start; R];
     let inputs = &rows.numbers[first * rows.stride..];
     rows.machine.half::<R>(inputs, rows.stride, panel, &mut sums);
-    for row in 0..R {
-        finish.finish(first + row, *block, &sums[row]);
+    for (row, sums) in sums.iter().enumerate() {
+        finish.finish(first + row, *block, sums);
     }
 }
 
@@ -249,11 +249,11 @@ fn byte<M: Machine, const R: usize>(
     let stride = panel.len() * 2;
     let mut sums = [[0; COLUMNS]; R];
     rows.machine.byte::<R>(&levels.numbers[first * stride..], stride, panel, &mut sums);
-    for row in 0..R {
+    for (row, sums) in sums.iter().enumerate() {
         let step = levels.steps[first + row];
         let mut whole = *start;
         for column in 0..COLUMNS {
-            whole[column] += sums[row][column] as f32 * (step * steps[column]);
+            whole[column] += sums[column] as f32 * (step * steps[column]);
         }
         finish.finish(first + row, *block, &whole);
     }
