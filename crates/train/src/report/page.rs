@@ -10,12 +10,12 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ee;--dim:#98a2b0;--line:#7cb0ff;--grid:#38414e;--paper:#14181e}}\
 body{margin:2rem auto;max-width:60rem;padding:0 1rem;font:15px/1.5 system-ui,sans-serif;color:var(--ink);\
 background:var(--paper)}h1{font-size:1.4rem;margin-bottom:0}p{color:var(--dim);margin:.2rem 0 1rem}\
-.grid-of{display:grid;grid-template-columns:repeat(auto-fit,minmax(22rem,1fr));gap:1.5rem}figure{margin:0}\
+.grid-of{display:grid;grid-template-columns:repeat(auto-fit,minmax(22rem,1fr));gap:1.5rem;margin-top:1.5rem}figure{margin:0}\
 figcaption{font-weight:600;margin-bottom:.3rem}svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--dim)}\
 .grid{stroke:var(--grid);fill:none}.line{stroke:var(--line);stroke-width:2;fill:none}\
 .chance{stroke:var(--dim);stroke-dasharray:4 4;fill:none}.dot{fill:var(--line)}.whisker{stroke:var(--line)}\
 table{border-collapse:collapse;width:100%}th{text-align:left;font-weight:400}td{text-align:right;\
-font-variant-numeric:tabular-nums}.bars th{white-space:nowrap;padding-right:.6rem}.bars .bar{width:60%;text-align:left}\
+font-variant-numeric:tabular-nums}.bars th{white-space:nowrap;padding-right:.6rem}.bars .bar{width:50%;text-align:left}.bars td:last-child{white-space:nowrap;padding-left:.6rem}\
 .bar span{display:block;height:.7rem;background:var(--line)}.figures td,.figures th{border-bottom:1px solid var(--grid);\
 padding:.2rem 0}.refused{border-left:4px solid #c33;padding-left:.8rem;color:var(--ink)}";
 

@@ -200,11 +200,8 @@ fn lake_of(lines: &[Line], place: &LakePlace) {
             records.push((position, record));
             verdicts.push(line.verdict);
         }
-        let due: Vec<Revision> = later
-            .iter()
-            .filter(|(at, _)| *at == number)
-            .map(|(_, revision)| *revision)
-            .collect();
+        let due: Vec<Revision> =
+            later.iter().filter(|(at, _)| *at == number).map(|(_, revision)| *revision).collect();
         let to = from + records.len() as u64;
         let bounds = vec![Bound { partition: 0, from: from.min(to), to }];
         let epoch = Epoch { stage: 1, group: 0, generation: 1, number: number as u64 + 1, bounds };
