@@ -2,8 +2,8 @@
 //! a correction made twice, a calibration of the sampled rows.
 
 use reckon_bundle::{Bundle, Contents, Scored, Scratch};
+use reckon_model::auc;
 use reckon_model::dcn::{Structure, TrainerOptions};
-use reckon_model::{LinearOptions, auc};
 use reckon_train::bundled::{About, contents, two_stages};
 use reckon_train::fit::{Epochs, FitOptions, Learner};
 use reckon_train::judge::{JudgeOptions, judge_bundles};
@@ -13,6 +13,7 @@ use reckon_train::{
     for_each_answer, report,
 };
 
+use crate::learners::{dcn, factor, linear};
 use crate::market::{self, Market};
 
 const MARKET: Market = Market { rows: 30_000, list: 1, seed: 5, bias: 0.0, users: 35, ads: 20 };
@@ -24,21 +25,8 @@ fn a_bundle_answers_as_the_model_that_was_fitted() {
     let folder = tempfile::tempdir().expect("a folder");
     let table = market::write(MARKET, &folder.path().join("rows"));
     let parts = Parts::usual(&table).expect("parts");
-    let learner = Learner::Dcn {
-        embedding: 4,
-        buckets: 256,
-        seen_min: 4,
-        cross_layers: 2,
-        rank: 0,
-        hidden: vec![16],
-        structure: Structure::Parallel,
-        has_buckets: false,
-        average: 0.0,
-        options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
-        epochs: EPOCHS,
-    };
     let sampling = Sampling { one_in: 3, seed: 4 };
-    let options = FitOptions { sampling, ..FitOptions::of(learner) };
+    let options = FitOptions { sampling, ..FitOptions::of(dcn(EPOCHS)) };
     let fitted = fit(&table, &parts, &options, &mut Silent).expect("it learns");
     let about = About { plan: 0x77, created_ms: 9 };
     let mut bytes = Vec::new();
@@ -87,25 +75,6 @@ fn network() -> Learner {
         has_buckets: true,
         average: 0.5,
         options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
-        epochs: SHORT,
-    }
-}
-
-fn lines() -> Learner {
-    let options = LinearOptions { bits: 14, ..LinearOptions::default() };
-    Learner::Linear { options, epochs: SHORT }
-}
-
-fn factors(is_field_aware: bool) -> Learner {
-    Learner::Factor {
-        is_field_aware,
-        factors: 4,
-        bits: 12,
-        alpha: 0.05,
-        linear_alpha: 0.1,
-        beta: 1.0,
-        spread: 0.1,
-        l2: 1e-5,
         epochs: SHORT,
     }
 }
@@ -199,17 +168,17 @@ fn check_with(learner: Learner, position: Position) {
 
 #[test]
 fn a_linear_model_is_the_one_that_was_fitted() {
-    check(lines());
+    check(linear(SHORT));
 }
 
 #[test]
 fn a_factorisation_machine_is_the_one_that_was_fitted() {
-    check(factors(false));
+    check(factor(false, SHORT));
 }
 
 #[test]
 fn a_field_aware_one_is_the_one_that_was_fitted() {
-    check(factors(true));
+    check(factor(true, SHORT));
 }
 
 #[test]
@@ -219,20 +188,20 @@ fn a_network_is_the_one_that_was_fitted() {
 
 #[test]
 fn a_place_that_was_a_field_is_place_1_in_a_bundle() {
-    for learner in [lines(), factors(false), factors(true), network()] {
+    for learner in [linear(SHORT), factor(false, SHORT), factor(true, SHORT), network()] {
         check_with(learner, Position::Feature);
     }
 }
 
 #[test]
 fn a_tower_stays_behind() {
-    check_with(lines(), Position::Tower);
+    check_with(linear(SHORT), Position::Tower);
     check_with(network(), Position::WEIGHTS);
 }
 
 #[test]
 fn stages_of_two_kinds_each_take_rows_their_own_way() {
-    let (_folder, table, parts, first, alone) = bundled(lines());
+    let (_folder, table, parts, first, alone) = bundled(linear(SHORT));
     let options = FitOptions::of(network());
     let second = fit(&table, &parts, &options, &mut Silent).expect("it learns");
     let of_second = read(&contents(&second, &table, &parts, &About::default()).expect("contents"));
@@ -269,8 +238,9 @@ fn stages_of_two_kinds_each_take_rows_their_own_way() {
 
 #[test]
 fn stages_of_other_columns_do_not_stand_together() {
-    let (_folder, table, parts, first, _) = bundled(lines());
-    let mut second = fit(&table, &parts, &FitOptions::of(lines()), &mut Silent).expect("it learns");
+    let (_folder, table, parts, first, _) = bundled(linear(SHORT));
+    let mut second =
+        fit(&table, &parts, &FitOptions::of(linear(SHORT)), &mut Silent).expect("it learns");
     second.schema.numeric[0].push('x');
     let told = two_stages(&first, (&second, 2), &table, &parts, &About::default());
     let told = told.expect_err("refused").to_string();
@@ -279,8 +249,8 @@ fn stages_of_other_columns_do_not_stand_together() {
 
 #[test]
 fn a_bundle_is_judged_by_what_it_answers_and_a_page_tells_of_it() {
-    let (_folder, table, parts, _, lines) = bundled(lines());
-    let (_other, _, _, _, factors) = bundled(factors(false));
+    let (_folder, table, parts, _, lines) = bundled(linear(SHORT));
+    let (_other, _, _, _, factors) = bundled(factor(false, SHORT));
     let options = JudgeOptions::default();
     let test = || parts.test.clone();
     let alone = judge_bundles(&table, test(), &lines, None, None, &options).expect("a verdict");
@@ -310,7 +280,7 @@ fn a_model_for_place_1_is_judged_by_place_1() {
     let market = Market { rows: 30_000, list: 6, bias: 1.0, ..MARKET };
     let table = market::write(market, &folder.path().join("rows"));
     let parts = Parts::usual(&table).expect("parts");
-    let options = FitOptions { position: Position::Tower, ..FitOptions::of(lines()) };
+    let options = FitOptions { position: Position::Tower, ..FitOptions::of(linear(SHORT)) };
     let fitted = fit(&table, &parts, &options, &mut Silent).expect("it learns");
     let bundle = read(&contents(&fitted, &table, &parts, &About::default()).expect("contents"));
     let judged = |place| {

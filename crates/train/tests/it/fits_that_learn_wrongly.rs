@@ -4,10 +4,7 @@
 //!
 //! The market of these tests knows its true probabilities, so a model is held against the truth itself.
 
-use reckon_model::dcn::{Structure, TrainerOptions};
-use reckon_model::{
-    LinearOptions, auc, calibration_ratio, expected_calibration_error, log_loss, sigmoid,
-};
+use reckon_model::{calibration_ratio, expected_calibration_error, log_loss, sigmoid};
 use reckon_train::fit::{Checkpoint, Encoding, Epochs, FitOptions, Fitted, Learner};
 use reckon_train::split::for_each_batch;
 use reckon_train::{
@@ -15,49 +12,15 @@ use reckon_train::{
     fit,
 };
 
+use crate::learners::{Said, dcn, factor, linear};
 use crate::market::{self, Market};
 
 const MARKET: Market = Market { rows: 40_000, list: 5, seed: 11, bias: 0.0, users: 35, ads: 20 };
 const EPOCHS: Epochs = Epochs { most: 10, patience: 2, batch: 128 };
 
-fn linear() -> Learner {
-    let options = LinearOptions { bits: 14, ..LinearOptions::default() };
-    Learner::Linear { options, epochs: EPOCHS }
-}
-
-fn factor(is_field_aware: bool) -> Learner {
-    Learner::Factor {
-        is_field_aware,
-        factors: 4,
-        bits: 12,
-        alpha: 0.05,
-        linear_alpha: 0.06,
-        beta: 1.0,
-        spread: 0.1,
-        l2: 0.0,
-        epochs: EPOCHS,
-    }
-}
-
-fn dcn() -> Learner {
-    Learner::Dcn {
-        embedding: 4,
-        buckets: 256,
-        seen_min: 4,
-        cross_layers: 2,
-        rank: 0,
-        hidden: vec![16],
-        structure: Structure::Parallel,
-        has_buckets: false,
-        average: 0.0,
-        options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
-        epochs: EPOCHS,
-    }
-}
-
-/// The same with numbers as categories besides, a mean over epochs, and hidden results left out.
+/// The network with numbers as categories besides, a mean over epochs, and hidden results left out.
 fn dcn_held() -> Learner {
-    let mut learner = dcn();
+    let mut learner = dcn(EPOCHS);
     if let Learner::Dcn { has_buckets, average, options, .. } = &mut learner {
         (*has_buckets, *average, options.dropout) = (true, 0.5, 0.1);
     }
@@ -71,41 +34,6 @@ fn table(market: Market) -> (tempfile::TempDir, Table) {
     (folder, table)
 }
 
-/// What a model says of the test rows, beside what is true.
-#[derive(Default)]
-struct Said {
-    logits: Vec<f32>,
-    labels: Vec<bool>,
-    truths: Vec<f32>,
-}
-
-impl Said {
-    fn of(fitted: &Fitted, table: &Table, parts: &Parts) -> Self {
-        let mut said = Said::default();
-        for_each_batch(table, &Share::all(parts.test.clone()), Order::Logged, |batch| {
-            said.labels.extend_from_slice(&batch.labels);
-            said.truths.extend_from_slice(&batch.truths);
-            fitted.calibrated(batch, &mut said.logits)
-        })
-        .expect("rows are scored");
-        assert_eq!(said.logits.len() as u64, parts.test.end - parts.test.start);
-        said
-    }
-
-    fn probabilities(&self) -> Vec<f32> {
-        self.logits.iter().map(|&logit| sigmoid(logit)).collect()
-    }
-
-    fn auc(&self) -> f64 {
-        auc(&self.logits, &self.labels).expect("clicks and others")
-    }
-
-    /// The best that can be.
-    fn auc_of_truth(&self) -> f64 {
-        auc(&self.truths, &self.labels).expect("clicks and others")
-    }
-}
-
 /// Fits, and holds the model against the truth: at most so much AUC is lost, and probabilities are
 /// those that are seen.
 fn check(learner: Learner, lost_max: f64) -> Fitted {
@@ -115,7 +43,7 @@ fn check(learner: Learner, lost_max: f64) -> Fitted {
     let said = Said::of(&fitted, &table, &parts);
     let (auc, best) = (said.auc(), said.auc_of_truth());
     let error = expected_calibration_error(&said.probabilities(), &said.labels, 10);
-    let loss = log_loss(&said.logits, &said.labels);
+    let loss = log_loss(&said.calibrated, &said.labels);
     println!(
         "{}: AUC {auc:.4} of {best:.4}, ECE {error:.4}, log loss {loss:.4}, {} rows, {} epochs",
         fitted.model.kind(),
@@ -132,22 +60,22 @@ fn check(learner: Learner, lost_max: f64) -> Fitted {
 
 #[test]
 fn a_linear_model_learns_all_but_the_pairs() {
-    check(linear(), 0.065);
+    check(linear(EPOCHS), 0.065);
 }
 
 #[test]
 fn a_factorisation_machine_learns_pairs() {
-    check(factor(false), 0.03);
+    check(factor(false, EPOCHS), 0.03);
 }
 
 #[test]
 fn a_field_aware_machine_learns_pairs() {
-    check(factor(true), 0.025);
+    check(factor(true, EPOCHS), 0.025);
 }
 
 #[test]
 fn a_network_learns_numbers_and_pairs() {
-    let fitted = check(dcn(), 0.035);
+    let fitted = check(dcn(EPOCHS), 0.035);
     assert_eq!(fitted.encoding.encoding, Encoding::Plain);
 }
 
@@ -164,7 +92,9 @@ fn a_network_learns_curves_from_buckets() {
 fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     let (_folder, table) = table(Market { rows: 6_000, ..MARKET });
     let parts = Parts::usual(&table).expect("parts");
-    for learner in [linear(), factor(false), factor(true), dcn(), dcn_held()] {
+    for learner in
+        [linear(EPOCHS), factor(false, EPOCHS), factor(true, EPOCHS), dcn(EPOCHS), dcn_held()]
+    {
         let fitted = |seed| {
             let options = FitOptions { seed, ..FitOptions::of(learner.clone()) };
             fit(&table, &parts, &options, &mut Silent).expect("a model")
@@ -182,7 +112,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
 fn one_in_five_with_its_correction_is_calibrated_and_without_it_is_not() {
     let (_folder, table) = table(MARKET);
     let parts = Parts::usual(&table).expect("parts");
-    for learner in [linear(), factor(false), dcn()] {
+    for learner in [linear(EPOCHS), factor(false, EPOCHS), dcn(EPOCHS)] {
         let sampling = Sampling { one_in: 5, seed: 4 };
         let options = FitOptions { sampling, ..FitOptions::of(learner) };
         let fitted = fit(&table, &parts, &options, &mut Silent).expect("a model");
@@ -218,7 +148,7 @@ fn what_is_kept_is_the_best_epoch_and_not_the_last() {
     let of = |most, patience| {
         // Rates at which the machine learns its rows by heart.
         let epochs = Epochs { most, patience, batch: 64 };
-        let mut learner = factor(false);
+        let mut learner = factor(false, EPOCHS);
         if let Learner::Factor { alpha, linear_alpha, epochs: own, .. } = &mut learner {
             (*alpha, *linear_alpha, *own) = (0.5, 0.5, epochs);
         }
@@ -253,7 +183,7 @@ fn a_fit_says_how_far_it_is_and_ends_when_told() {
     let (_folder, table) = table(Market { rows: 6_000, ..MARKET });
     let parts = Parts::usual(&table).expect("parts");
     let mut impatient = Impatient { left: 3, seen: Vec::new() };
-    let ended = fit(&table, &parts, &FitOptions::of(linear()), &mut impatient);
+    let ended = fit(&table, &parts, &FitOptions::of(linear(EPOCHS)), &mut impatient);
     assert!(matches!(ended, Err(TrainError::Stopped)), "{ended:?}");
     let total = parts.train.end;
     assert_eq!(impatient.seen, [(128, total), (256, total), (384, total)]);
@@ -266,22 +196,22 @@ fn what_cannot_be_learned_is_refused_with_the_reason() {
     let refused = |table: &Table, options: FitOptions| {
         fit(table, &parts, &options, &mut Silent).expect_err("it is refused").to_string()
     };
-    let mut none = linear();
+    let mut none = linear(EPOCHS);
     if let Learner::Linear { epochs, .. } = &mut none {
         epochs.most = 0;
     }
     assert!(refused(&table, FitOptions::of(none)).starts_with("epochs: at least one"));
-    let mut wild = linear();
+    let mut wild = linear(EPOCHS);
     if let Learner::Linear { options, .. } = &mut wild {
         options.alpha = 0.0;
     }
     let reason = refused(&table, FitOptions::of(wild));
     assert!(reason.contains("alpha must be above 0"), "{reason}");
     let options =
-        FitOptions { sampling: Sampling { one_in: 0, seed: 1 }, ..FitOptions::of(linear()) };
+        FitOptions { sampling: Sampling { one_in: 0, seed: 1 }, ..FitOptions::of(linear(EPOCHS)) };
     assert!(refused(&table, options).starts_with("sampling: one in at least 1"));
     let unclicked = without_clicks(&table, &folder.path().join("unclicked"));
-    let reason = refused(&unclicked, FitOptions::of(dcn()));
+    let reason = refused(&unclicked, FitOptions::of(dcn(EPOCHS)));
     assert!(reason.contains("nothing can be learned"), "{reason}");
 }
 
@@ -301,7 +231,9 @@ fn a_fit_that_was_stopped_goes_on_bit_for_bit() {
     let parts = Parts::usual(&table).expect("parts");
     let path = folder.path().join("unfinished");
     let mut stops = 0;
-    for learner in [linear(), factor(false), factor(true), dcn(), dcn_held()] {
+    for learner in
+        [linear(EPOCHS), factor(false, EPOCHS), factor(true, EPOCHS), dcn(EPOCHS), dcn_held()]
+    {
         let plain = FitOptions::of(learner);
         let whole = fit(&table, &parts, &plain, &mut Silent).expect("a model");
         let checkpoint = Some(Checkpoint { path: path.clone(), batches: 7 });
@@ -334,7 +266,7 @@ fn an_unfinished_fit_that_is_damaged_or_anothers_is_refused() {
     let parts = Parts::usual(&table).expect("parts");
     let path = folder.path().join("unfinished");
     let checkpoint = Some(Checkpoint { path: path.clone(), batches: 100 });
-    let options = FitOptions { checkpoint, ..FitOptions::of(factor(false)) };
+    let options = FitOptions { checkpoint, ..FitOptions::of(factor(false, EPOCHS)) };
     let mut impatient = Impatient { left: 5, seen: Vec::new() };
     fit(&table, &parts, &options, &mut impatient).expect_err("it is stopped");
     let kept = std::fs::read(&path).expect("it is kept");

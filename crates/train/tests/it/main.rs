@@ -5,6 +5,7 @@
 mod bundles_say_something_else;
 mod fits_that_learn_wrongly;
 mod judges_that_let_worse_models_through;
+mod learners;
 mod logs;
 mod market;
 mod places_that_click_for_the_ad;

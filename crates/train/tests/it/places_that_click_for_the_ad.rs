@@ -7,15 +7,16 @@
 
 use std::path::Path;
 
-use reckon_model::dcn::{Structure, TrainerOptions};
 use reckon_model::statistics::kendall_tau;
-use reckon_model::{LinearOptions, Random, sigmoid};
+use reckon_model::{Random, sigmoid};
 use reckon_train::fit::{Checkpoint, Epochs, FitOptions, Fitted, Learner};
 use reckon_train::split::for_each_batch;
 use reckon_train::{
     Order, Parts, Position, Progress, RowRef, Sampling, Schema, Share, Silent, Table, TableWriter,
     TrainError, fit,
 };
+
+use crate::learners::{dcn, factor, linear};
 
 const LIST: usize = 6;
 const ADS: u64 = 40;
@@ -94,41 +95,6 @@ impl Log {
 
 const EPOCHS: Epochs = Epochs { most: 8, patience: 2, batch: 128 };
 
-fn linear() -> Learner {
-    let options = LinearOptions { bits: 14, ..LinearOptions::default() };
-    Learner::Linear { options, epochs: EPOCHS }
-}
-
-fn factor() -> Learner {
-    Learner::Factor {
-        is_field_aware: false,
-        factors: 4,
-        bits: 12,
-        alpha: 0.05,
-        linear_alpha: 0.06,
-        beta: 1.0,
-        spread: 0.1,
-        l2: 0.0,
-        epochs: EPOCHS,
-    }
-}
-
-fn dcn() -> Learner {
-    Learner::Dcn {
-        embedding: 4,
-        buckets: 256,
-        seen_min: 4,
-        cross_layers: 2,
-        rank: 0,
-        hidden: vec![16],
-        structure: Structure::Parallel,
-        has_buckets: false,
-        average: 0.0,
-        options: TrainerOptions { rate: 5e-3, ..TrainerOptions::default() },
-        epochs: EPOCHS,
-    }
-}
-
 /// What a model says at place 1 of rows it has not seen, beside the truth.
 struct Recovered {
     /// Kendall's tau of the two orders of a list, in the mean of lists.
@@ -204,22 +170,22 @@ fn check(learner: &Learner, log: Log) {
 
 #[test]
 fn a_linear_model_is_cured() {
-    check(&linear(), LOG);
+    check(&linear(EPOCHS), LOG);
 }
 
 #[test]
 fn a_factorisation_machine_is_cured() {
-    check(&factor(), LOG);
+    check(&factor(false, EPOCHS), LOG);
 }
 
 #[test]
 fn a_network_is_cured() {
-    check(&dcn(), LOG);
+    check(&dcn(EPOCHS), LOG);
 }
 
 #[test]
 fn lists_that_do_not_say_where_rows_stood_do_no_harm() {
-    check(&linear(), Log { unknown: 4, ..LOG });
+    check(&linear(EPOCHS), Log { unknown: 4, ..LOG });
 }
 
 #[test]
@@ -227,7 +193,7 @@ fn where_all_places_are_looked_at_nothing_is_made_worse() {
     let log = Log { bias: 0.0, ..LOG };
     let (_folder, table, parts) = written(log);
     let mut compared = 0;
-    for learner in [linear(), factor()] {
+    for learner in [linear(EPOCHS), factor(false, EPOCHS)] {
         let of = |position| {
             let options = with(learner.clone(), position);
             let fitted = fit(&table, &parts, &options, &mut Silent).expect("a model");
@@ -261,7 +227,8 @@ fn rates_of_places_are_what_places_do_only_where_chance_put_the_ads_there() {
     let weights = Position::Weights { clip: 10.0, is_shuffled: true };
     let chances = |log: Log| {
         let (_folder, table, parts) = written(log);
-        let fitted = fit(&table, &parts, &with(linear(), weights), &mut Silent).expect("a model");
+        let fitted =
+            fit(&table, &parts, &with(linear(EPOCHS), weights), &mut Silent).expect("a model");
         (2..=LIST as u16).map(|at| fitted.examination.chance(at)).collect::<Vec<_>>()
     };
     let shuffled = chances(Log { is_shuffled: true, ..LOG });
@@ -274,12 +241,12 @@ fn rates_of_places_are_what_places_do_only_where_chance_put_the_ads_there() {
 #[test]
 fn a_clip_of_1_weighs_nothing_and_a_lower_one_is_refused() {
     let (_folder, table, parts) = written(Log { rows: 12_000, ..LOG });
-    let of = |position| fit(&table, &parts, &with(linear(), position), &mut Silent);
+    let of = |position| fit(&table, &parts, &with(linear(EPOCHS), position), &mut Silent);
     let weights = |clip| Position::Weights { clip, is_shuffled: true };
     let learned = |position| of(position).expect("a model").model.bytes().to_vec();
     // Not the number of epochs, which is chosen by another loss: the same first ones are the same model.
     let one = |position| {
-        let mut learner = linear();
+        let mut learner = linear(EPOCHS);
         if let Learner::Linear { epochs, .. } = &mut learner {
             epochs.most = 1;
         }
@@ -300,7 +267,7 @@ fn a_clip_of_1_weighs_nothing_and_a_lower_one_is_refused() {
 fn a_log_without_places_is_refused_with_the_reason() {
     let (_folder, table, parts) = written(Log { rows: 6_000, unknown: 1, ..LOG });
     for position in [Position::Tower, Position::WEIGHTS] {
-        let refused = fit(&table, &parts, &with(linear(), position), &mut Silent);
+        let refused = fit(&table, &parts, &with(linear(EPOCHS), position), &mut Silent);
         let reason = refused.expect_err("it is refused").to_string();
         assert!(reason.starts_with("position: no training row at place 1"), "{reason}");
     }
@@ -311,7 +278,7 @@ fn one_in_five_of_the_others_finds_the_same_places_and_level() {
     let (_folder, table, parts) = written(LOG);
     for position in TREATED {
         let sampling = Sampling { one_in: 5, seed: 4 };
-        let options = FitOptions { sampling, ..with(factor(), position) };
+        let options = FitOptions { sampling, ..with(factor(false, EPOCHS), position) };
         let fitted = fit(&table, &parts, &options, &mut Silent).expect("a model");
         let found = recovered(&fitted, &table, &parts);
         let chances: Vec<_> = (1..=LIST as u16).map(|at| fitted.examination.chance(at)).collect();
@@ -343,7 +310,7 @@ impl Progress for Impatient {
 fn a_tower_that_was_stopped_goes_on_bit_for_bit() {
     let (folder, table, parts) = written(Log { rows: 6_000, ..LOG });
     let path = folder.path().join("unfinished");
-    for learner in [linear(), dcn()] {
+    for learner in [linear(EPOCHS), dcn(EPOCHS)] {
         let plain = with(learner, Position::Tower);
         let whole = fit(&table, &parts, &plain, &mut Silent).expect("a model");
         let checkpoint = Some(Checkpoint { path: path.clone(), batches: 7 });

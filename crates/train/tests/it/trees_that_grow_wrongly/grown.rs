@@ -17,6 +17,7 @@ use reckon_train::{
 };
 
 use super::{EPOCHS, trees};
+use crate::learners::{Said, probabilities};
 use crate::market::{self, Market};
 
 const OPTIONS: TreeOptions =
@@ -57,42 +58,6 @@ fn table(rows: usize) -> (tempfile::TempDir, Table, Parts) {
     let table = write(&folder.path().join("rows"), rows, |_| 1.0);
     let parts = Parts::usual(&table).expect("parts");
     (folder, table, parts)
-}
-
-/// Calibrated and uncalibrated log odds of the test rows, whether they were clicked, and the truth.
-#[derive(Default)]
-struct Said {
-    calibrated: Vec<f32>,
-    logits: Vec<f32>,
-    labels: Vec<bool>,
-    truths: Vec<f32>,
-}
-
-impl Said {
-    fn of(fitted: &Fitted, table: &Table, parts: &Parts) -> Self {
-        let mut said = Said::default();
-        for_each_batch(table, &Share::all(parts.test.clone()), Order::Logged, |batch| {
-            said.labels.extend_from_slice(&batch.labels);
-            said.truths.extend_from_slice(&batch.truths);
-            fitted.logits(batch, &mut said.logits)?;
-            fitted.calibrated(batch, &mut said.calibrated)
-        })
-        .expect("rows are scored");
-        assert!(said.labels.len() as u64 == parts.test.end - parts.test.start);
-        said
-    }
-
-    fn auc(&self) -> f64 {
-        auc(&self.calibrated, &self.labels).expect("clicks and others")
-    }
-
-    fn auc_of_truth(&self) -> f64 {
-        auc(&self.truths, &self.labels).expect("clicks and others")
-    }
-}
-
-fn probabilities(logits: &[f32]) -> Vec<f32> {
-    logits.iter().map(|&logit| sigmoid(logit)).collect()
 }
 
 #[test]
