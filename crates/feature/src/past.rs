@@ -1,9 +1,14 @@
 //! One entity's past: sparse tiles at four widths, and the sums of its windows.
 //!
 //! ```text
-//! words: sums (windows x measures) | tiles of a day | of an hour | of 5 minutes | of 30 seconds
+//! words: head (13 words; 31 of a user)
+//!        sums (windows x measures) | tiles of a day | of an hour | of 5 minutes | of 30 seconds
 //! tile:  index (seconds since 1970 / width) | one count a measure
 //! ```
+//!
+//! Words are of 32 bits and lie in memory that the store hands out: most entities have seen little, and
+//! theirs is a line or two of the cache. A count is one word until one of the past needs more; from then on
+//! all counts of that past are two.
 //!
 //! A window of `n` tiles at a moment `t` is the sum of the tiles `t / width - n ..= t / width`: exact
 //! to the tile, so it covers the window and at most one tile more. Everything is a whole number and
@@ -11,286 +16,546 @@
 //! be taken back. Sums stand as of the latest tile of each level; whoever looks later, sums the tiles
 //! again, which are few where nothing has happened for a while.
 
-use crate::plan::{Entity, LEVELS, LEVELS_COUNT};
+use crate::happened::Key;
+use crate::plan::{Entity, LEVELS, LEVELS_COUNT, Plan};
 
 /// Added, or taken back: a measure's lane, and how much.
 pub(crate) type Amounts = [(usize, u64)];
 
-/// What has happened to an entity, as far as windows reach.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Past {
-    /// Second of its latest event.
-    pub touched: u32,
-    /// Of a user: the minute of its latest event, and how many of it have come.
-    pub minute: u32,
-    pub in_minute: u32,
-    /// Latest tile of each level; 0 where there is none.
-    heads: [u32; LEVELS_COUNT],
-    /// How many tiles there are of each level.
-    counts: [u8; LEVELS_COUNT],
-    words: Vec<u64>,
-    /// Of a user: categories clicked, the latest last.
-    pub categories: Vec<u64>,
-}
-
-/// Words in a line of the cache.
-const LINE_WORDS: usize = 8;
-/// Lines of a past that are asked for ahead: nearly all are shorter.
-const LINES_TOUCHED: usize = 12;
-
 /// How many categories of a user are remembered as candidates for the top one.
 pub(crate) const CATEGORIES_MAX: usize = 8;
 
-impl Past {
-    /// Bytes beside the struct itself.
-    pub fn heap_bytes(&self) -> usize {
-        8 * (self.words.capacity() + self.categories.capacity())
-    }
+// Where what stands in the head. Before `COUNTS` is what the store knows of a past, behind it what it is.
+const ID: usize = 0;
+const OWNER: usize = 2;
+const CHANGED: usize = 4;
+const COPY: usize = 5;
+/// Bytes: the entity, flags, how many categories, and the class of its memory.
+const SHAPE: usize = 6;
+const TOUCHED: usize = 7;
+/// Bytes: how many tiles there are of each level.
+const COUNTS: usize = 8;
+/// Latest tile of each level; 0 where there is none.
+const HEADS: usize = 9;
+const HEAD: usize = HEADS + LEVELS_COUNT;
+/// Of a user: the minute of its latest event, how many of it have come, and categories.
+const MINUTE: usize = HEAD;
+const IN_MINUTE: usize = MINUTE + 1;
+const CATEGORIES: usize = IN_MINUTE + 1;
+const HEAD_OF_USER: usize = CATEGORIES + 2 * CATEGORIES_MAX;
 
-    /// Asks for the memory of its words; changes nothing but time. Whoever reads many pasts touches all
-    /// of them first: memory then brings them at the same time, and not one after the other.
-    #[inline(always)]
-    pub fn touch(&self) {
-        for word in self.words.iter().step_by(LINE_WORDS).take(LINES_TOUCHED) {
-            std::hint::black_box(*word);
-        }
-    }
+/// Its counts are two words each.
+const IS_WIDE: u8 = 1;
+const IS_OF_USER: u8 = 2;
+/// It stands in the list of what is not in a file yet.
+const IS_DIRTY: u8 = 4;
 
-    /// Becomes a copy, in the memory it has.
-    pub fn copy_from(&mut self, other: &Past) {
-        let Past { touched, minute, in_minute, heads, counts, ref words, ref categories } = *other;
-        (self.touched, self.minute, self.in_minute) = (touched, minute, in_minute);
-        (self.heads, self.counts) = (heads, counts);
-        self.words.clone_from(words);
-        self.categories.clone_from(categories);
-    }
+/// A second, and the tile of each level that it lies in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub second: u32,
+    tiles: [u32; LEVELS_COUNT],
+}
 
-    /// Notes an event of a minute; false where the minute has had enough of them.
-    pub fn admit(&mut self, second: u32, events_max: u32) -> bool {
-        if second / 60 != self.minute {
-            (self.minute, self.in_minute) = (second / 60, 0);
-        }
-        self.in_minute = self.in_minute.saturating_add(1);
-        self.in_minute <= events_max
+impl Moment {
+    pub fn of(second: u32) -> Self {
+        Moment { second, tiles: LEVELS.map(|level| second / level.seconds) }
     }
+}
 
-    /// Notes that a category was clicked.
-    pub fn liked(&mut self, category: u64) {
-        self.categories.retain(|&other| other != category);
-        if self.categories.len() == CATEGORIES_MAX {
-            self.categories.remove(0);
-        }
-        self.categories.push(category);
-    }
+/// What has happened to an entity, as far as windows reach. The words may be more than it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past<'a>(pub &'a [u32]);
 
-    /// Adds what happened in a second.
-    pub fn add(&mut self, entity: &Entity, second: u32, amounts: &Amounts) {
-        self.touched = self.touched.max(second);
-        if self.words.is_empty() {
-            self.words.resize(entity.windows.len() * entity.measures.len(), 0);
-        }
-        for level in levels(entity) {
-            let index = second / LEVELS[level].seconds;
-            if index + LEVELS[level].count < self.heads[level] {
-                continue;
-            }
-            if index > self.heads[level] {
-                self.roll(entity, level, index);
-            }
-            let at = self.tile(entity, level, index);
-            for &(lane, amount) in amounts {
-                self.words[at + 1 + lane] += amount;
-            }
-            self.sum(entity, level, index, amounts, |sum, amount| *sum += amount);
-        }
-    }
+/// A past that changes.
+#[derive(Debug)]
+pub(crate) struct PastMut<'a>(pub &'a mut [u32]);
 
-    /// Takes back what was added for that second. What is no longer there need not be taken.
-    pub fn take_back(&mut self, entity: &Entity, second: u32, amounts: &Amounts) {
-        for level in levels(entity) {
-            let index = second / LEVELS[level].seconds;
-            let Some(at) = self.find(entity, level, index) else { continue };
-            let has = |&(lane, amount): &(usize, u64)| self.words[at + 1 + lane] >= amount;
-            if !amounts.iter().all(has) {
-                continue;
-            }
-            for &(lane, amount) in amounts {
-                self.words[at + 1 + lane] -= amount;
-            }
-            self.sum(entity, level, index, amounts, |sum, amount| *sum -= amount);
-        }
-    }
+/// Where counts stand that are `W` words each.
+struct Layout<const W: usize> {
+    sums: usize,
+    lanes: usize,
+    /// Words of a tile.
+    stride: usize,
+    /// Where the tiles of each level begin. Coarse levels stand first: what changes most often is at the end.
+    tiles: [usize; LEVELS_COUNT],
+    end: usize,
+}
 
-    /// What is known at a second, which is not before any event in it: sums by window and measure,
-    /// then the last time of each measure that the plan asks for (0: none in 30 days).
-    pub fn view(&self, entity: &Entity, second: u32, out: &mut [u64]) {
+impl<const W: usize> Layout<W> {
+    fn of(words: &[u32], entity: &Entity) -> Self {
         let lanes = entity.measures.len();
-        let sums = entity.windows.len() * lanes;
-        let (out, lasts) = out.split_at_mut(sums);
-        for (window, out) in entity.windows.iter().zip(out.chunks_exact_mut(lanes)).enumerate() {
-            let (number, (window, out)) = (window, out);
+        let (sums, stride) = (head_of(shape(words)[1]), 1 + lanes * W);
+        let counts = words[COUNTS].to_le_bytes();
+        let (mut tiles, mut end) = ([0; LEVELS_COUNT], sums + entity.windows.len() * lanes * W);
+        for level in (0..LEVELS_COUNT).rev() {
+            tiles[level] = end;
+            end += usize::from(counts[level]) * stride;
+        }
+        Layout { sums, lanes, stride, tiles, end }
+    }
+
+    fn section<'a>(&self, words: &'a [u32], level: usize) -> &'a [u32] {
+        let end = if level == 0 { self.end } else { self.tiles[level - 1] };
+        &words[self.tiles[level]..end]
+    }
+
+    /// Where the tile stands, or where it would.
+    fn find(&self, words: &[u32], level: usize, index: u32) -> Result<usize, usize> {
+        let start = self.tiles[level];
+        let mut at = start + self.section(words, level).len();
+        while at > start && words[at - self.stride] >= index {
+            at -= self.stride;
+            if words[at] == index {
+                return Ok(at);
+            }
+        }
+        Err(at)
+    }
+}
+
+fn count<const W: usize>(words: &[u32], at: usize) -> u64 {
+    match W {
+        1 => words[at].into(),
+        _ => u64::from(words[at]) | u64::from(words[at + 1]) << 32,
+    }
+}
+
+fn set<const W: usize>(words: &mut [u32], at: usize, count: u64) {
+    words[at] = count as u32;
+    if W == 2 {
+        words[at + 1] = (count >> 32) as u32;
+    }
+}
+
+fn shape(words: &[u32]) -> [u8; 4] {
+    words[SHAPE].to_le_bytes()
+}
+
+fn head_of(flags: u8) -> usize {
+    if flags & IS_OF_USER != 0 { HEAD_OF_USER } else { HEAD }
+}
+
+fn long(words: &[u32], at: usize) -> u64 {
+    count::<2>(words, at)
+}
+
+impl<'a> Past<'a> {
+    pub fn key(self) -> Key {
+        Key { owner: long(self.0, OWNER), id: long(self.0, ID) }
+    }
+
+    pub fn entity(self) -> u8 {
+        shape(self.0)[0]
+    }
+
+    /// The class of its memory.
+    pub fn class(self) -> usize {
+        shape(self.0)[3].into()
+    }
+
+    /// Second of its latest event.
+    pub fn touched(self) -> u32 {
+        self.0[TOUCHED]
+    }
+
+    /// The low half of the epoch that changed it last.
+    pub fn changed(self) -> u32 {
+        self.0[CHANGED]
+    }
+
+    /// Where a copy is of how it was before that epoch.
+    pub fn copy(self) -> u32 {
+        self.0[COPY]
+    }
+
+    pub fn is_dirty(self) -> bool {
+        shape(self.0)[1] & IS_DIRTY != 0
+    }
+
+    fn is_wide(self) -> bool {
+        shape(self.0)[1] & IS_WIDE != 0
+    }
+
+    /// Of a user: categories clicked, the latest last.
+    pub fn categories(self) -> impl Iterator<Item = u64> + use<'a> {
+        let count = usize::from(shape(self.0)[2]);
+        (0..count).map(move |number| long(self.0, CATEGORIES + 2 * number))
+    }
+
+    /// How many words it has.
+    pub fn length(self, entity: &Entity) -> usize {
+        match self.is_wide() {
+            true => Layout::<2>::of(self.0, entity).end,
+            false => Layout::<1>::of(self.0, entity).end,
+        }
+    }
+
+    /// What is known at a moment, which is not before any event in it: sums by window and measure,
+    /// then the last time of each measure that the plan asks for (0: none in 30 days).
+    pub fn view(self, entity: &Entity, moment: Moment, out: &mut [u64]) {
+        match self.is_wide() {
+            true => self.view_as::<2>(entity, moment, out),
+            false => self.view_as::<1>(entity, moment, out),
+        }
+    }
+
+    fn view_as<const W: usize>(self, entity: &Entity, moment: Moment, out: &mut [u64]) {
+        let (words, layout) = (self.0, Layout::<W>::of(self.0, entity));
+        let lanes = layout.lanes;
+        let (out, lasts) = out.split_at_mut(entity.windows.len() * lanes);
+        for (number, window) in entity.windows.iter().enumerate() {
+            let out = &mut out[number * lanes..][..lanes];
             let level = window.level();
-            let now = second / LEVELS[level].seconds;
-            if now == self.heads[level] {
-                out.copy_from_slice(&self.words[number * lanes..][..lanes]);
+            let (head, now) = (words[HEADS + level], moment.tiles[level]);
+            if now == head {
+                let sums = &words[layout.sums + number * lanes * W..][..lanes * W];
+                for (out, sum) in out.iter_mut().zip(sums.chunks_exact(W)) {
+                    *out = count::<W>(sum, 0);
+                }
                 continue;
             }
             out.fill(0);
-            if self.heads[level] + LEVELS[level].count < now {
+            if head + LEVELS[level].count < now {
                 continue;
             }
-            for tile in self.section(entity, level).chunks_exact(lanes + 1) {
-                let weight = window.weight(u64::from(now).wrapping_sub(tile[0]));
-                for (sum, count) in out.iter_mut().zip(&tile[1..]) {
-                    *sum += weight * count;
+            for tile in layout.section(words, level).chunks_exact(layout.stride) {
+                let weight = window.weight(u64::from(now.wrapping_sub(tile[0])));
+                for (sum, tile) in out.iter_mut().zip(tile[1..].chunks_exact(W)) {
+                    *sum += weight * count::<W>(tile, 0);
                 }
             }
         }
         lasts.fill(0);
-        for (lane, last) in lasts.iter_mut().enumerate() {
-            if entity.lasts >> lane & 1 == 1 {
-                *last = self.last(entity, second, lane);
+        let mut asked = entity.lasts;
+        while asked != 0 {
+            let lane = asked.trailing_zeros() as usize;
+            lasts[lane] = last(words, &layout, entity, moment, lane);
+            asked &= asked - 1;
+        }
+    }
+
+    /// Appends what it is, and not whose, to `bytes`.
+    pub fn encode(self, entity: &Entity, bytes: &mut Vec<u8>) {
+        let [_, flags, categories, _] = shape(self.0);
+        let words = &self.0[TOUCHED..self.length(entity)];
+        bytes.extend_from_slice(&[flags & !IS_DIRTY, categories]);
+        bytes.extend_from_slice(&(words.len() as u16).to_le_bytes());
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    }
+
+    /// Reads what [`Past::encode`] wrote, and moves on: all words of the past. `None` where it cannot be.
+    pub fn decode(plan: &Plan, key: Key, entity: u8, bytes: &mut &[u8]) -> Option<Vec<u32>> {
+        let declared = plan.entities.get(usize::from(entity))?;
+        let [flags, categories] = take(bytes)?;
+        let length = usize::from(u16::from_le_bytes(take(bytes)?));
+        let (head, tail) = bytes.split_at_checked(length * 4)?;
+        *bytes = tail;
+        let is_of_user = plan.user == Some(usize::from(entity));
+        let mut words = vec![0; room_at_first(is_of_user, declared).0];
+        PastMut(&mut words).clear(key, entity, is_of_user, declared);
+        if flags & !IS_WIDE != shape(&words)[1] || usize::from(categories) > CATEGORIES_MAX {
+            return None;
+        }
+        words[SHAPE] = u32::from_le_bytes([entity, flags, categories, 0]);
+        words.truncate(TOUCHED);
+        words.extend(head.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)));
+        let counts = words.get(COUNTS)?.to_le_bytes();
+        let mut levels = counts.iter().zip(LEVELS).enumerate();
+        let is_bounded = levels.all(|(level, (&count, bound))| {
+            let most = if declared.levels >> level & 1 == 1 { bound.count + 1 } else { 0 };
+            u32::from(count) <= most
+        });
+        let fits = is_bounded && Past(&words).length(declared) == words.len();
+        fits.then_some(words)
+    }
+}
+
+/// The start of the latest tile with one in it, of the finest level that has one.
+fn last<const W: usize>(
+    words: &[u32],
+    layout: &Layout<W>,
+    entity: &Entity,
+    moment: Moment,
+    lane: usize,
+) -> u64 {
+    for level in entity.levels() {
+        let first = moment.tiles[level].saturating_sub(LEVELS[level].count);
+        let tiles = layout.section(words, level).chunks_exact(layout.stride).rev();
+        let mut tiles = tiles.take_while(|tile| tile[0] >= first);
+        if let Some(tile) = tiles.find(|tile| count::<W>(tile, 1 + lane * W) > 0) {
+            return u64::from(tile[0]) * u64::from(LEVELS[level].seconds);
+        }
+    }
+    0
+}
+
+/// How many words a past has in which nothing has happened, and how many once something has.
+pub(crate) fn room_at_first(is_of_user: bool, entity: &Entity) -> (usize, usize) {
+    let head = if is_of_user { HEAD_OF_USER } else { HEAD };
+    let lanes = entity.measures.len();
+    let empty = head + entity.windows.len() * lanes;
+    (empty, empty + entity.levels().count() * (1 + lanes))
+}
+
+impl PastMut<'_> {
+    /// Nothing has happened: so it begins.
+    pub fn clear(&mut self, key: Key, entity: u8, is_of_user: bool, declared: &Entity) {
+        let (empty, _) = room_at_first(is_of_user, declared);
+        self.0[..empty].fill(0);
+        set::<2>(self.0, ID, key.id);
+        set::<2>(self.0, OWNER, key.owner);
+        let flags = if is_of_user { IS_OF_USER } else { 0 };
+        self.0[SHAPE] = u32::from_le_bytes([entity, flags, 0, 0]);
+    }
+
+    pub fn as_ref(&self) -> Past<'_> {
+        Past(self.0)
+    }
+
+    fn shape(&mut self, change: impl FnOnce(&mut [u8; 4])) {
+        let mut bytes = shape(self.0);
+        change(&mut bytes);
+        self.0[SHAPE] = u32::from_le_bytes(bytes);
+    }
+
+    pub fn set_class(&mut self, class: usize) {
+        self.shape(|bytes| bytes[3] = class as u8);
+    }
+
+    pub fn set_dirty(&mut self, is_dirty: bool) {
+        self.shape(|[_, flags, ..]| {
+            *flags = if is_dirty { *flags | IS_DIRTY } else { *flags & !IS_DIRTY }
+        });
+    }
+
+    /// Notes that an epoch changes it, and where a copy is of how it was before.
+    pub fn set_changed(&mut self, epoch: u32, copy: u32) {
+        (self.0[CHANGED], self.0[COPY]) = (epoch, copy);
+    }
+
+    /// Something has happened at a second.
+    pub fn touch(&mut self, second: u32) {
+        self.0[TOUCHED] = self.0[TOUCHED].max(second);
+    }
+
+    /// Of a user: notes an event of a minute; false where the minute has had enough of them.
+    pub fn admit(&mut self, second: u32, events_max: u32) -> bool {
+        if second / 60 != self.0[MINUTE] {
+            (self.0[MINUTE], self.0[IN_MINUTE]) = (second / 60, 0);
+        }
+        self.0[IN_MINUTE] = self.0[IN_MINUTE].saturating_add(1);
+        self.0[IN_MINUTE] <= events_max
+    }
+
+    /// Of a user: notes that a category was clicked.
+    pub fn liked(&mut self, category: u64) {
+        let others = self.as_ref().categories().filter(|&other| other != category);
+        let (mut kept, mut count) = ([0; CATEGORIES_MAX + 1], 0);
+        for other in others {
+            (kept[count], count) = (other, count + 1);
+        }
+        (kept[count], count) = (category, count + 1);
+        let kept = &kept[count.saturating_sub(CATEGORIES_MAX)..count];
+        for (number, &category) in kept.iter().enumerate() {
+            set::<2>(self.0, CATEGORIES + 2 * number, category);
+        }
+        let count = kept.len() as u8;
+        self.shape(|bytes| bytes[2] = count);
+    }
+
+    /// Makes way for what happened at a moment: levels move on to it. Says how many words there will be
+    /// once it is added, or `None` where a count will need two.
+    pub fn prepare(&mut self, entity: &Entity, at: Moment, amounts: &Amounts) -> Option<usize> {
+        match self.as_ref().is_wide() {
+            true => {
+                self.roll::<2>(entity, at);
+                Some(room(self.0, &Layout::<2>::of(self.0, entity), entity, at))
+            }
+            false => {
+                self.roll::<1>(entity, at);
+                let layout = Layout::<1>::of(self.0, entity);
+                let fits = fits(self.0, &layout, entity, at, amounts);
+                fits.then(|| room(self.0, &layout, entity, at))
             }
         }
     }
 
-    /// The start of the latest tile with one in it, of the finest level that has one.
-    fn last(&self, entity: &Entity, second: u32, lane: usize) -> u64 {
-        for level in levels(entity) {
-            let now = second / LEVELS[level].seconds;
-            let first = u64::from(now.saturating_sub(LEVELS[level].count));
-            let tiles = self.section(entity, level).chunks_exact(entity.measures.len() + 1).rev();
-            let found = tiles.take_while(|tile| tile[0] >= first).find(|tile| tile[1 + lane] > 0);
-            if let Some(tile) = found {
-                return tile[0] * u64::from(LEVELS[level].seconds);
-            }
-        }
-        0
-    }
-
-    fn sum(
-        &mut self,
-        entity: &Entity,
-        level: usize,
-        index: u32,
-        amounts: &Amounts,
-        change: impl Fn(&mut u64, u64),
-    ) {
-        let age = u64::from(self.heads[level] - index);
-        for (number, window) in entity.windows.iter().enumerate() {
-            if window.level() == level {
-                for &(lane, amount) in amounts {
-                    let sum = &mut self.words[number * entity.measures.len() + lane];
-                    change(sum, amount * window.weight(age));
-                }
-            }
+    /// Adds what happened; it is prepared, and there is room.
+    pub fn add(&mut self, entity: &Entity, at: Moment, amounts: &Amounts) {
+        self.touch(at.second);
+        match self.as_ref().is_wide() {
+            true => self.add_as::<2>(entity, at, amounts),
+            false => self.add_as::<1>(entity, at, amounts),
         }
     }
 
-    /// Moves a level on to a later tile: lets go of tiles that no window reaches any more, and sums
-    /// the others anew.
-    fn roll(&mut self, entity: &Entity, level: usize, index: u32) {
-        let stride = entity.measures.len() + 1;
-        self.heads[level] = index;
-        let start = self.start(entity, level);
-        let first = u64::from(index.saturating_sub(LEVELS[level].count));
-        let gone = self
-            .section(entity, level)
-            .chunks_exact(stride)
-            .take_while(|tile| tile[0] < first)
-            .count();
-        self.words.drain(start..start + gone * stride);
-        self.counts[level] -= gone as u8;
-        let (sums, tiles) = self.words.split_at_mut(start);
-        let tiles = &tiles[..usize::from(self.counts[level]) * stride];
-        for (number, window) in entity.windows.iter().enumerate() {
-            if window.level() != level {
+    fn add_as<const W: usize>(&mut self, entity: &Entity, at: Moment, amounts: &Amounts) {
+        let mut layout = Layout::<W>::of(self.0, entity);
+        for level in entity.levels() {
+            let index = at.tiles[level];
+            if is_too_late(self.0, level, index) {
                 continue;
             }
-            let sums = &mut sums[number * (stride - 1)..][..stride - 1];
-            sums.fill(0);
-            for tile in tiles.chunks_exact(stride) {
-                let weight = window.weight(u64::from(index) - tile[0]);
-                for (sum, count) in sums.iter_mut().zip(&tile[1..]) {
-                    *sum += weight * count;
+            let tile = layout.find(self.0, level, index).unwrap_or_else(|tile| {
+                self.0.copy_within(tile..layout.end, tile + layout.stride);
+                self.0[tile..tile + layout.stride].fill(0);
+                self.0[tile] = index;
+                self.0[COUNTS] += 1 << (8 * level);
+                layout = Layout::of(self.0, entity);
+                tile
+            });
+            self.change::<W>(&layout, entity, (level, index, tile), amounts, |count, by| {
+                count + by
+            });
+        }
+    }
+
+    /// Takes back what was added at that moment. What is no longer there need not be taken.
+    pub fn take_back(&mut self, entity: &Entity, at: Moment, amounts: &Amounts) {
+        match self.as_ref().is_wide() {
+            true => self.take_back_as::<2>(entity, at, amounts),
+            false => self.take_back_as::<1>(entity, at, amounts),
+        }
+    }
+
+    fn take_back_as<const W: usize>(&mut self, entity: &Entity, at: Moment, amounts: &Amounts) {
+        let layout = Layout::<W>::of(self.0, entity);
+        for level in entity.levels() {
+            let index = at.tiles[level];
+            let Ok(tile) = layout.find(self.0, level, index) else { continue };
+            let has =
+                |&(lane, amount): &(usize, u64)| count::<W>(self.0, tile + 1 + lane * W) >= amount;
+            if amounts.iter().all(has) {
+                self.change::<W>(&layout, entity, (level, index, tile), amounts, |count, by| {
+                    count - by
+                });
+            }
+        }
+    }
+
+    /// Changes a tile, and the sums it is in.
+    fn change<const W: usize>(
+        &mut self,
+        layout: &Layout<W>,
+        entity: &Entity,
+        (level, index, tile): (usize, u32, usize),
+        amounts: &Amounts,
+        change: impl Fn(u64, u64) -> u64,
+    ) {
+        let age = self.0[HEADS + level] - index;
+        let mut change = |at: usize, by: u64| {
+            let changed = change(count::<W>(self.0, at), by);
+            set::<W>(self.0, at, changed);
+        };
+        for &(lane, amount) in amounts {
+            change(tile + 1 + lane * W, amount);
+        }
+        for (number, window) in entity.windows.iter().enumerate() {
+            if window.level() == level {
+                let weight = window.weight(age.into());
+                for &(lane, amount) in amounts {
+                    change(layout.sums + (number * layout.lanes + lane) * W, amount * weight);
                 }
             }
         }
     }
 
-    /// Where a tile stands; makes it where it is missing.
-    fn tile(&mut self, entity: &Entity, level: usize, index: u32) -> usize {
-        let stride = entity.measures.len() + 1;
-        let start = self.start(entity, level);
-        let mut at = start + usize::from(self.counts[level]) * stride;
-        while at > start && self.words[at - stride] >= u64::from(index) {
-            at -= stride;
-            if self.words[at] == u64::from(index) {
-                return at;
+    /// Moves levels on to a later tile: lets go of tiles that no window reaches any more, and sums the
+    /// others anew.
+    fn roll<const W: usize>(&mut self, entity: &Entity, to: Moment) {
+        for level in entity.levels() {
+            let index = to.tiles[level];
+            if index <= self.0[HEADS + level] {
+                continue;
+            }
+            self.0[HEADS + level] = index;
+            let layout = Layout::<W>::of(self.0, entity);
+            let (start, stride) = (layout.tiles[level], layout.stride);
+            let first = index.saturating_sub(LEVELS[level].count);
+            let tiles = layout.section(self.0, level).chunks_exact(stride);
+            let gone = tiles.take_while(|tile| tile[0] < first).count();
+            let kept = layout.section(self.0, level).len() - gone * stride;
+            self.0.copy_within(start + gone * stride..layout.end, start);
+            self.0[COUNTS] -= (gone as u32) << (8 * level);
+            let (sums, tiles) = self.0.split_at_mut(start);
+            sum::<W>(&layout, entity, (level, index), &tiles[..kept], sums);
+        }
+    }
+
+    /// Becomes what another one is, with two words a count.
+    pub fn widen(&mut self, other: Past<'_>, entity: &Entity) {
+        let (from, narrow) = (other.0, Layout::<1>::of(other.0, entity));
+        self.0[..narrow.sums].copy_from_slice(&from[..narrow.sums]);
+        self.shape(|bytes| bytes[1] |= IS_WIDE);
+        let wide = Layout::<2>::of(self.0, entity);
+        let tiles = narrow.tiles[LEVELS_COUNT - 1];
+        for (number, &sum) in from[narrow.sums..tiles].iter().enumerate() {
+            set::<2>(self.0, wide.sums + 2 * number, sum.into());
+        }
+        let to = self.0[wide.tiles[LEVELS_COUNT - 1]..wide.end].chunks_exact_mut(wide.stride);
+        for (from, to) in from[tiles..narrow.end].chunks_exact(narrow.stride).zip(to) {
+            to[0] = from[0];
+            for (lane, &count) in from[1..].iter().enumerate() {
+                set::<2>(to, 1 + 2 * lane, count.into());
             }
         }
-        let tile = std::iter::once(u64::from(index)).chain(std::iter::repeat_n(0, stride - 1));
-        if self.words.capacity() - self.words.len() < stride {
-            // Most pasts are short: room for two tiles, or a quarter more.
-            self.words.reserve_exact((2 * stride).max(self.words.len() / 4));
+    }
+}
+
+/// Sums a level's tiles for each of its windows.
+fn sum<const W: usize>(
+    layout: &Layout<W>,
+    entity: &Entity,
+    (level, index): (usize, u32),
+    tiles: &[u32],
+    sums: &mut [u32],
+) {
+    let width = layout.lanes * W;
+    for (number, window) in entity.windows.iter().enumerate() {
+        if window.level() != level {
+            continue;
         }
-        self.words.splice(at..at, tile);
-        self.counts[level] += 1;
-        at
-    }
-
-    fn find(&self, entity: &Entity, level: usize, index: u32) -> Option<usize> {
-        let stride = entity.measures.len() + 1;
-        let tiles = self.section(entity, level).chunks_exact(stride);
-        let number = tiles.into_iter().position(|tile| tile[0] == u64::from(index))?;
-        Some(self.start(entity, level) + number * stride)
-    }
-
-    /// Coarse levels stand first: what changes most often is at the end.
-    fn start(&self, entity: &Entity, level: usize) -> usize {
-        let stride = entity.measures.len() + 1;
-        let before: usize = self.counts[level + 1..].iter().map(|&count| usize::from(count)).sum();
-        entity.windows.len() * entity.measures.len() + before * stride
-    }
-
-    fn section(&self, entity: &Entity, level: usize) -> &[u64] {
-        if self.words.is_empty() {
-            return &[];
-        }
-        let length = usize::from(self.counts[level]) * (entity.measures.len() + 1);
-        &self.words[self.start(entity, level)..][..length]
-    }
-
-    /// Appends everything to `bytes`.
-    pub fn encode(&self, bytes: &mut Vec<u8>) {
-        let heads = self.heads.iter();
-        for number in [&self.touched, &self.minute, &self.in_minute].into_iter().chain(heads) {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        bytes.extend_from_slice(&self.counts);
-        for words in [&self.words, &self.categories] {
-            bytes.extend_from_slice(&(words.len() as u16).to_le_bytes());
-            bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        let sums = &mut sums[layout.sums + number * width..][..width];
+        sums.fill(0);
+        for tile in tiles.chunks_exact(layout.stride) {
+            let weight = window.weight(u64::from(index - tile[0]));
+            for (sum, tile) in sums.chunks_exact_mut(W).zip(tile[1..].chunks_exact(W)) {
+                let more = count::<W>(sum, 0) + weight * count::<W>(tile, 0);
+                set::<W>(sum, 0, more);
+            }
         }
     }
+}
 
-    /// Reads what [`Past::encode`] wrote, and moves on; `None` where it cannot be.
-    pub fn decode(entity: &Entity, bytes: &mut &[u8]) -> Option<Past> {
-        let mut number = || take(bytes).map(u32::from_le_bytes);
-        let mut past = Past { touched: number()?, ..Past::default() };
-        (past.minute, past.in_minute) = (number()?, number()?);
-        for head in &mut past.heads {
-            *head = number()?;
-        }
-        past.counts = take(bytes)?;
-        past.words = words(bytes)?;
-        past.categories = words(bytes)?;
-        let tiles: usize = past.counts.iter().map(|&count| usize::from(count)).sum();
-        let stride = entity.measures.len() + 1;
-        let length = entity.windows.len() * entity.measures.len() + tiles * stride;
-        let fits = past.words.len() == length || past.words.is_empty() && tiles == 0;
-        (fits && past.categories.len() <= CATEGORIES_MAX).then_some(past)
-    }
+fn is_too_late(words: &[u32], level: usize, index: u32) -> bool {
+    index + LEVELS[level].count < words[HEADS + level]
+}
+
+/// How many words there are once a moment has its tiles.
+fn room<const W: usize>(words: &[u32], layout: &Layout<W>, entity: &Entity, at: Moment) -> usize {
+    let is_missing = |&level: &usize| {
+        let index = at.tiles[level];
+        !is_too_late(words, level, index) && layout.find(words, level, index).is_err()
+    };
+    layout.end + entity.levels().filter(is_missing).count() * layout.stride
+}
+
+/// Every count stays within a word.
+fn fits(words: &[u32], layout: &Layout<1>, entity: &Entity, at: Moment, amounts: &Amounts) -> bool {
+    let takes = |count: u32, more: u64| more.saturating_add(count.into()) <= u32::MAX.into();
+    amounts.iter().all(|&(lane, amount)| {
+        let tiles = entity.levels().all(|level| {
+            let tile = layout.find(words, level, at.tiles[level]);
+            takes(tile.map_or(0, |tile| words[tile + 1 + lane]), amount)
+        });
+        let mut windows = entity.windows.iter().enumerate();
+        tiles
+            && windows.all(|(number, window)| {
+                let most = amount.saturating_mul(window.weight(0));
+                takes(words[layout.sums + number * layout.lanes + lane], most)
+            })
+    })
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -299,56 +564,118 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-fn words(bytes: &mut &[u8]) -> Option<Vec<u64>> {
-    let count = usize::from(u16::from_le_bytes(take(bytes)?));
-    let (head, tail) = bytes.split_at_checked(count * 8)?;
-    *bytes = tail;
-    let word = |word: &[u8]| word.try_into().ok().map(u64::from_le_bytes);
-    head.chunks_exact(8).map(word).collect()
-}
-
-/// The levels an entity's windows need, fine to coarse.
-fn levels(entity: &Entity) -> impl Iterator<Item = usize> {
-    let mask = entity.windows.iter().fold(0u8, |mask, window| mask | 1 << window.level());
-    (0..LEVELS_COUNT).filter(move |level| mask >> level & 1 == 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plan;
+
+    const KEY: Key = Key { owner: 1 << 40, id: 2 << 50 | 3 };
+    const DAY: u32 = 20_000 * 86_400;
+
+    /// A past with room for whatever comes.
+    struct Roomy {
+        words: Vec<u32>,
+        entity: Entity,
+    }
+
+    impl Roomy {
+        fn new(plan: &Plan) -> Self {
+            let user = plan.user.expect("a user");
+            let entity = plan.entities[user].clone();
+            let mut words = vec![0; 4_096];
+            PastMut(&mut words).clear(KEY, user as u8, true, &entity);
+            Roomy { words, entity }
+        }
+
+        fn add(&mut self, second: u32, amounts: &Amounts) {
+            let at = Moment::of(second);
+            if PastMut(&mut self.words).prepare(&self.entity, at, amounts).is_none() {
+                let narrow = std::mem::replace(&mut self.words, vec![0; 4_096]);
+                PastMut(&mut self.words).widen(Past(&narrow), &self.entity);
+            }
+            let room = PastMut(&mut self.words).prepare(&self.entity, at, amounts);
+            PastMut(&mut self.words).add(&self.entity, at, amounts);
+            assert_eq!(room, Some(self.past().length(&self.entity)), "room is told before");
+        }
+
+        fn take_back(&mut self, second: u32, amounts: &Amounts) {
+            PastMut(&mut self.words).take_back(&self.entity, Moment::of(second), amounts);
+        }
+
+        fn past(&self) -> Past<'_> {
+            Past(&self.words)
+        }
+
+        fn view(&self, second: u32) -> Vec<u64> {
+            let mut view = vec![0; self.entity.width()];
+            self.past().view(&self.entity, Moment::of(second), &mut view);
+            view
+        }
+    }
 
     #[test]
     fn what_is_taken_back_is_as_if_it_had_not_been() {
         let plan = Plan::default();
-        let entity = &plan.entities[plan.user.expect("a user")];
-        let day = 20_000 * 86_400;
-        let (mut one, mut other) = (Past::default(), Past::default());
-        for second in [day, day + 70, day + 4_000, day + 90_000] {
-            one.add(entity, second, &[(0, 1)]);
-            other.add(entity, second, &[(0, 1)]);
-            one.add(entity, second + 5, &[(1, 1)]);
-            one.take_back(entity, second + 5, &[(1, 1)]);
+        let (mut one, mut other) = (Roomy::new(&plan), Roomy::new(&plan));
+        for second in [DAY, DAY + 70, DAY + 4_000, DAY + 90_000] {
+            one.add(second, &[(0, 1)]);
+            other.add(second, &[(0, 1)]);
+            one.add(second + 5, &[(1, 1)]);
+            one.take_back(second + 5, &[(1, 1)]);
         }
-        let (mut left, mut right) = (vec![0; entity.width()], vec![0; entity.width()]);
-        one.view(entity, day + 90_100, &mut left);
-        other.view(entity, day + 90_100, &mut right);
-        assert_eq!(left, right);
-        assert!(left.iter().any(|&number| number > 0));
+        let view = one.view(DAY + 90_100);
+        assert_eq!(view, other.view(DAY + 90_100));
+        assert!(view.iter().any(|&number| number > 0));
+    }
+
+    #[test]
+    fn counts_that_need_two_words_are_the_same_counts() {
+        let plan = Plan::default();
+        let (mut one, mut other) = (Roomy::new(&plan), Roomy::new(&plan));
+        // All at once, and one by one: the second is narrow for as long as it can be.
+        let great = [(0, u64::from(u32::MAX) - 20), (5, 1 << 40)];
+        other.add(DAY, &great);
+        for number in 0..30 {
+            one.add(DAY + 60 * number, &[(0, 1), (5, 2)]);
+        }
+        one.add(DAY, &great);
+        for number in 0..30 {
+            other.add(DAY + 60 * number, &[(0, 1), (5, 2)]);
+        }
+        for later in [1_800, 5_000, 90_000, 1_000_000] {
+            assert_eq!(one.view(DAY + later), other.view(DAY + later));
+        }
+        let day = 2 * one.entity.measures.len();
+        assert_eq!(one.view(DAY + 1_800)[day], u64::from(u32::MAX) + 10);
     }
 
     #[test]
     fn bytes_come_back_and_cut_ones_do_not() {
         let plan = Plan::default();
-        let entity = &plan.entities[0];
-        let mut past = Past::default();
-        past.add(entity, 1_700_000_000, &[(0, 1), (1, 2)]);
-        past.liked(7);
-        let mut bytes = Vec::new();
-        past.encode(&mut bytes);
-        assert_eq!(Past::decode(entity, &mut &*bytes), Some(past));
-        for length in 0..bytes.len() {
-            assert_eq!(Past::decode(entity, &mut &bytes[..length]), None, "cut at {length}");
+        let mut roomy = Roomy::new(&plan);
+        let entity = roomy.past().entity();
+        for amount in [2, u64::MAX >> 20] {
+            roomy.add(1_700_000_000, &[(0, 1), (1, amount)]);
+            PastMut(&mut roomy.words).liked(amount);
+            let mut bytes = Vec::new();
+            roomy.past().encode(&roomy.entity, &mut bytes);
+            let length = roomy.past().length(&roomy.entity);
+            let back = Past::decode(&plan, KEY, entity, &mut &*bytes);
+            assert_eq!(back.as_deref(), Some(&roomy.words[..length]));
+            for length in 0..bytes.len() {
+                let cut = Past::decode(&plan, KEY, entity, &mut &bytes[..length]);
+                assert_eq!(cut, None, "cut at {length}");
+            }
         }
+    }
+
+    #[test]
+    fn the_latest_categories_are_remembered() {
+        let plan = Plan::default();
+        let mut roomy = Roomy::new(&plan);
+        for category in [1, 2, 3, 4, 5, 2, 6, 7, 8, 9, 3] {
+            PastMut(&mut roomy.words).liked(category);
+        }
+        assert_eq!(roomy.past().categories().collect::<Vec<_>>(), [4, 5, 2, 6, 7, 8, 9, 3]);
+        assert_eq!(roomy.past().key(), KEY);
     }
 }

@@ -31,7 +31,7 @@ use crate::past::Past;
 use crate::plan::Plan;
 
 const MAGIC: [u8; 4] = *b"RKNP";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The files of a chain; then a whole one replaces them.
 const FILES_MAX: usize = 256;
 
@@ -52,7 +52,7 @@ pub struct Kept {
 }
 
 /// Takes a past that was found; later ones replace earlier ones.
-pub type Restore<'a> = &'a mut dyn FnMut(Key, u8, Past);
+pub type Restore<'a> = &'a mut dyn FnMut(Key, &[u32]);
 
 enum Load {
     Failed(Error),
@@ -126,7 +126,7 @@ impl Files {
             )),
         });
         for shard in shards {
-            written = written.and_then(|()| frames.put(&put_shard(&shard.read(), is_whole)));
+            written = written.and_then(|()| frames.put(&put_shard(plan, &shard.read(), is_whole)));
         }
         written
             .and_then(|()| frames.file.sync())
@@ -196,9 +196,8 @@ impl Files {
             let frame = reader.frame(&path)?;
             let mut bytes = frame.as_slice();
             while !bytes.is_empty() {
-                let (key, entity, past) =
-                    take_past(plan, &mut bytes).ok_or_else(|| damaged(&path))?;
-                restore(key, entity, past);
+                let (key, past) = take_past(plan, &mut bytes).ok_or_else(|| damaged(&path))?;
+                restore(key, &past);
             }
         }
         if reader.at != reader.length {
@@ -340,32 +339,31 @@ fn take_head(bytes: &mut &[u8]) -> Option<Head> {
     bytes.is_empty().then_some(Head { is_whole: whole == 1, plan, previous, frames, seen })
 }
 
-fn put_shard(shard: &Shard, is_whole: bool) -> Vec<u8> {
-    let mut keys: Vec<Key> = match is_whole {
-        true => shard.slots.keys().copied().collect(),
-        false => shard.dirty.clone(),
+fn put_shard(plan: &Plan, shard: &Shard, is_whole: bool) -> Vec<u8> {
+    let mut pasts: Vec<(Key, Past<'_>)> = match is_whole {
+        true => shard.pasts().map(|past| (past.key(), past)).collect(),
+        // One that was let go of is not written, and does not come back from here.
+        false => shard.dirty.iter().filter_map(|&key| Some((key, shard.get(key)?))).collect(),
     };
     // The same pasts are the same bytes.
-    keys.sort_unstable();
-    keys.dedup();
+    pasts.sort_unstable_by_key(|&(key, _)| key);
+    pasts.dedup_by_key(|&mut (key, _)| key);
     let mut bytes = Vec::new();
-    for key in keys {
-        // One that was let go of is not written, and does not come back from here.
-        let Some(slot) = shard.slots.get(&key) else { continue };
+    for (key, past) in pasts {
         bytes.extend_from_slice(&key.owner.to_le_bytes());
         bytes.extend_from_slice(&key.id.to_le_bytes());
-        bytes.push(slot.entity);
-        slot.past.encode(&mut bytes);
+        bytes.push(past.entity());
+        past.encode(&plan.entities[usize::from(past.entity())], &mut bytes);
     }
     bytes
 }
 
-fn take_past(plan: &Plan, bytes: &mut &[u8]) -> Option<(Key, u8, Past)> {
+fn take_past(plan: &Plan, bytes: &mut &[u8]) -> Option<(Key, Vec<u32>)> {
     let owner = u64::from_le_bytes(take(bytes)?);
     let id = u64::from_le_bytes(take(bytes)?);
     let [entity] = take(bytes)?;
-    let past = Past::decode(plan.entities.get(usize::from(entity))?, bytes)?;
-    Some((Key { owner, id }, entity, past))
+    let key = Key { owner, id };
+    Some((key, Past::decode(plan, key, entity, bytes)?))
 }
 
 fn put_clicks<'a>(clicks: impl Iterator<Item = (&'a Position, &'a Click)>) -> Vec<u8> {

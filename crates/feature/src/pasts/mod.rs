@@ -8,7 +8,9 @@
 //! It is a cache of what the log can rebuild: checkpoints spare that ([`files`]).
 
 mod files;
+mod index;
 mod shard;
+mod slab;
 mod subscriber;
 
 use std::collections::BTreeMap;
@@ -22,8 +24,8 @@ use reckon_event::{Applied, Epoch, Kind, Position, Pseudonym, TenantId};
 use self::files::Files;
 use self::shard::{Admitted, Event, Shard, Step, TOGETHER};
 pub use self::subscriber::PastsSubscriber;
-use crate::happened::{Happened, Parts, hour_of_day};
-use crate::past::CATEGORIES_MAX;
+use crate::happened::{Happened, Key, Parts, hour_of_day};
+use crate::past::{Moment, Past};
 use crate::plan::Plan;
 use crate::row::{Candidate, Request, Views, second_of};
 use crate::{Error, Marks};
@@ -136,10 +138,9 @@ impl Pasts {
         options: PastsOptions,
     ) -> Result<(Self, Option<String>), Error> {
         let pasts = Pasts::new(plan, options);
-        let (files, kept, damage) =
-            Files::open(disk, dir, &pasts.plan, &mut |key, entity, past| {
-                pasts.shards[shard_of(key.owner)].write().restore(key, entity, past);
-            })?;
+        let (files, kept, damage) = Files::open(disk, dir, &pasts.plan, &mut |key, past| {
+            pasts.shards[shard_of(key.owner)].write().restore(key, past);
+        })?;
         if damage.is_some() {
             pasts.shards.iter().for_each(|shard| *shard.write() = Shard::default());
         }
@@ -176,44 +177,60 @@ impl Pasts {
 
     /// `None` where a shard has gone two epochs on meanwhile.
     fn look_at(&self, seen: &Seen, request: &Request<'_>, views: &mut Views) -> Option<()> {
-        let Views { asked, by_shard, moment, .. } = views;
-        by_shard.clear();
-        for (entity, asked) in asked.iter().enumerate() {
-            let keys = asked.keys.iter().enumerate();
-            by_shard.extend(keys.map(|(number, key)| {
-                (shard_of(key.owner) as u32) << 26 | (entity as u32) << 20 | number as u32
-            }));
-        }
-        by_shard.sort_unstable();
+        let at = Moment::of(views.moment);
+        self.order(views);
+        let Views { asked, by_shard, .. } = views;
         for group in by_shard.chunk_by(|one, other| one >> 26 == other >> 26) {
             let shard = self.shards[(group[0] >> 26) as usize].read();
             if shard.applied > seen.epoch + 1 {
                 return None;
             }
             for part in group.chunks(TOGETHER) {
-                let mut found = [None; TOGETHER];
-                for (found, packed) in found.iter_mut().zip(part) {
+                let mut keys = [Key::default(); TOGETHER];
+                for (key, packed) in keys.iter_mut().zip(part) {
                     let (entity, number) = place(*packed);
-                    *found = shard.find(asked[entity].keys[number], seen.epoch);
+                    *key = asked[entity].keys[number];
                 }
-                found.iter().flatten().for_each(|past| past.touch());
-                for (past, packed) in found.into_iter().zip(part) {
+                shard.bring(&keys[..part.len()]);
+                for (key, packed) in keys.into_iter().zip(part) {
                     let (entity, number) = place(*packed);
                     let (declared, asked) = (&self.plan.entities[entity], &mut asked[entity]);
-                    let ttl = self.plan.ttl_seconds(asked.keys[number].id);
-                    let past = past.filter(|past| past.touched.saturating_add(ttl) >= *moment);
+                    let past = shard.find(key, seen.epoch).filter(|past| {
+                        past.touched().saturating_add(self.plan.ttl_seconds(key.id)) >= at.second
+                    });
                     asked.is_there[number] = past.is_some();
                     let Some(past) = past else { continue };
                     let width = declared.width();
-                    past.view(declared, *moment, &mut asked.views[number * width..][..width]);
+                    past.view(declared, at, &mut asked.views[number * width..][..width]);
                     if self.plan.user == Some(entity) {
-                        let likes = &past.categories;
-                        views.top_category = self.top(&shard, seen, request, likes, *moment);
+                        views.top_category = self.top(&shard, seen, request, past, at);
                     }
                 }
             }
         }
         Some(())
+    }
+
+    /// Sorts what is asked for by shard.
+    fn order(&self, views: &mut Views) {
+        let Views { asked, by_shard, .. } = views;
+        let mut starts = [0u32; SHARDS + 1];
+        for key in asked.iter().flat_map(|asked| &asked.keys) {
+            starts[shard_of(key.owner) + 1] += 1;
+        }
+        for shard in 0..SHARDS {
+            starts[shard + 1] += starts[shard];
+        }
+        by_shard.clear();
+        by_shard.resize(starts[SHARDS] as usize, 0);
+        for (entity, asked) in asked.iter().enumerate() {
+            for (number, key) in asked.keys.iter().enumerate() {
+                let shard = shard_of(key.owner);
+                by_shard[starts[shard] as usize] =
+                    (shard as u32) << 26 | (entity as u32) << 20 | number as u32;
+                starts[shard] += 1;
+            }
+        }
     }
 
     /// The category a user clicked most in 30 days; of equals the one with the lower key.
@@ -222,24 +239,23 @@ impl Pasts {
         shard: &Shard,
         seen: &Seen,
         request: &Request<'_>,
-        categories: &[u64],
-        moment: u32,
+        user: Past<'_>,
+        at: Moment,
     ) -> u64 {
         let Some((entity, clicks)) = self.plan.taste else {
             return 0;
         };
-        debug_assert!(categories.len() <= CATEGORIES_MAX);
         let declared = &self.plan.entities[entity];
         let mut view = [0; 64];
         let Some(view) = view.get_mut(..declared.width()) else {
             return 0;
         };
         let (mut most, mut top) = (0, 0);
-        for &category in categories {
+        for category in user.categories() {
             let parts = Parts { category, ..request.parts };
             let past = parts.key(declared, 0).and_then(|key| shard.find(key, seen.epoch));
             let Some(past) = past else { continue };
-            past.view(declared, moment, view);
+            past.view(declared, at, view);
             if view[clicks] > most || view[clicks] == most && most > 0 && category < top {
                 (most, top) = (view[clicks], category);
             }
@@ -331,7 +347,7 @@ impl Pasts {
         let clicks = self.writer.lock().clicks.len() * size_of::<(Position, Click)>() * 3 / 2;
         let shards = self.shards.iter().map(|shard| {
             let shard = shard.read();
-            (shard.slots.len(), shard.bytes())
+            (shard.len(), shard.bytes())
         });
         shards.fold((0, clicks), |(count, bytes), (more, taken)| (count + more, bytes + taken))
     }

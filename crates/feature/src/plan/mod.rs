@@ -31,6 +31,8 @@ pub struct Entity {
     pub(crate) seed: u64,
     /// Measures, as bits, whose last time is asked for by a column.
     pub(crate) lasts: u32,
+    /// Levels of tiles that its windows need, as bits.
+    pub(crate) levels: u8,
 }
 
 impl Entity {
@@ -42,6 +44,12 @@ impl Entity {
     /// Numbers in a view of it: sums by window and measure, then the last time of each measure.
     pub(crate) fn width(&self) -> usize {
         (self.windows.len() + 1) * self.measures.len()
+    }
+
+    /// The levels of tiles that its windows need, fine to coarse.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = usize> + use<> {
+        let levels = self.levels;
+        (0..LEVELS_COUNT).filter(move |level| levels >> level & 1 == 1)
     }
 
     pub(crate) fn sum_at(&self, window: Window, measure: Measure) -> Option<usize> {

@@ -222,7 +222,8 @@ fn entities(texts: Vec<EntityText>) -> Result<Vec<Entity>, Error> {
             return err(key("windows"), Problem::Bounds("one or more, each once"));
         }
         let seed = super::seed(&name);
-        entities.push(Entity { name, of, measures, windows, seed, lasts: 0 });
+        let levels = windows.iter().fold(0, |levels, window| levels | 1 << window.level());
+        entities.push(Entity { name, of, measures, windows, seed, lasts: 0, levels });
     }
     Ok(entities)
 }
