@@ -1,26 +1,30 @@
 //! Which place a past has: open addressing with linear probing, eight bytes an entry, so that nearly
 //! every question is one line of the cache, also where the answer is that there is none.
 
-/// The high half of a key's hash, and a place beside it; 0 is an empty entry.
+use super::memory::{LARGE_PAGE, Memory};
+
+/// The high half of a key's hash, and a place beside it, one more than it is; two zeros are an empty entry.
+type Entry = [u32; 2];
+
 #[derive(Debug, Default)]
 pub struct Index {
-    entries: Vec<u64>,
+    entries: Memory,
     count: usize,
 }
 
 const LEAST: usize = 64;
+const EMPTY: Entry = [0, 0];
 
 fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
-fn entry(tag: u32, place: u32) -> u64 {
-    u64::from(tag) << 32 | u64::from(place) + 1
+fn entry(hash: u64, place: u32) -> Entry {
+    [tag_of(hash), place + 1]
 }
 
-/// The tag and the place of an entry that is not empty.
-fn parts(entry: u64) -> (u32, u32) {
-    ((entry >> 32) as u32, entry as u32 - 1)
+fn place([_, place]: Entry) -> u32 {
+    place - 1
 }
 
 impl Index {
@@ -29,25 +33,29 @@ impl Index {
     }
 
     pub fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<u64>()
+        self.entries.len() * size_of::<u32>()
     }
 
     /// All places, in no order that means anything.
     pub fn places(&self) -> impl Iterator<Item = u32> + '_ {
-        self.entries.iter().filter(|&&entry| entry != 0).map(|&entry| parts(entry).1)
+        self.entries().iter().filter(|&&entry| entry != EMPTY).map(|&entry| place(entry))
     }
 
-    fn home(&self, tag: u32) -> usize {
-        tag as usize & (self.entries.len() - 1)
+    #[inline]
+    fn entries(&self) -> &[Entry] {
+        self.entries.as_chunks().0
+    }
+
+    fn entries_mut(&mut self) -> &mut [Entry] {
+        self.entries.as_chunks_mut().0
     }
 
     /// Asks for the memory where a hash is looked for.
     #[inline]
     pub fn touch(&self, hash: u64) {
-        if let Some(entry) =
-            self.entries.get(tag_of(hash) as usize & self.entries.len().wrapping_sub(1))
-        {
-            std::hint::black_box(*entry);
+        let entries = self.entries();
+        if let Some(entry) = entries.get(tag_of(hash) as usize & entries.len().wrapping_sub(1)) {
+            std::hint::black_box(entry[0]);
         }
     }
 
@@ -60,83 +68,87 @@ impl Index {
     /// The place of a hash of which `is_it` says yes.
     #[inline]
     pub fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let tag = tag_of(hash);
-        let mut at = self.home(tag);
+        let (entries, tag) = (self.entries(), tag_of(hash));
+        let mask = entries.len().wrapping_sub(1);
+        let mut at = tag as usize & mask;
         loop {
-            let entry = self.entries[at];
-            if entry == 0 {
+            let entry = *entries.get(at)?;
+            if entry == EMPTY {
                 return None;
             }
-            let (other, place) = parts(entry);
-            if other == tag && is_it(place) {
-                return Some(place);
+            if entry[0] == tag && is_it(place(entry)) {
+                return Some(place(entry));
             }
-            at = (at + 1) & (self.entries.len() - 1);
+            at = (at + 1) & mask;
         }
     }
 
     /// Puts in a place that is not in.
     pub fn insert(&mut self, hash: u64, place: u32) {
-        if (self.count + 1) * 3 > self.entries.len() * 2 {
-            self.resize((self.entries.len() * 2).max(LEAST));
+        let length = self.entries().len();
+        if (self.count + 1) * 3 > length * 2 {
+            self.grow((length * 2).max(LEAST));
         }
-        self.put(entry(tag_of(hash), place));
+        put(self.entries_mut(), entry(hash, place));
         self.count += 1;
     }
 
     /// Whoever was at one place is at another.
     pub fn replace(&mut self, hash: u64, from: u32, to: u32) {
         let at = self.at(hash, from);
-        self.entries[at] = entry(tag_of(hash), to);
+        self.entries_mut()[at] = entry(hash, to);
     }
 
     /// Takes a place out that is in, and closes the gap.
     pub fn remove(&mut self, hash: u64, place: u32) {
-        let mask = self.entries.len() - 1;
         let mut gap = self.at(hash, place);
+        let entries = self.entries_mut();
+        let mask = entries.len() - 1;
         let mut at = gap;
         loop {
             at = (at + 1) & mask;
-            let entry = self.entries[at];
-            if entry == 0 {
+            let entry = entries[at];
+            if entry == EMPTY {
                 break;
             }
             // It may move up to the gap where its home is not behind that.
-            let home = self.home(parts(entry).0);
+            let home = entry[0] as usize & mask;
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
-                self.entries[gap] = entry;
+                entries[gap] = entry;
                 gap = at;
             }
         }
-        self.entries[gap] = 0;
+        entries[gap] = EMPTY;
         self.count -= 1;
     }
 
     fn at(&self, hash: u64, place: u32) -> usize {
-        let wanted = entry(tag_of(hash), place);
-        let mut at = self.home(tag_of(hash));
-        while self.entries[at] != wanted {
-            assert_ne!(self.entries[at], 0, "the place is in");
-            at = (at + 1) & (self.entries.len() - 1);
+        let (entries, wanted) = (self.entries(), entry(hash, place));
+        let mut at = wanted[0] as usize & (entries.len() - 1);
+        while entries[at] != wanted {
+            assert_ne!(entries[at], EMPTY, "the place is in");
+            at = (at + 1) & (entries.len() - 1);
         }
         at
     }
 
-    fn put(&mut self, entry: u64) {
-        let mut at = self.home(parts(entry).0);
-        while self.entries[at] != 0 {
-            at = (at + 1) & (self.entries.len() - 1);
+    fn grow(&mut self, length: usize) {
+        let is_large = length * size_of::<Entry>() >= LARGE_PAGE;
+        let memory = if is_large { Memory::large } else { Memory::new };
+        let old = std::mem::replace(&mut self.entries, memory(length * 2));
+        for &entry in old.as_chunks().0.iter().filter(|&&entry| entry != EMPTY) {
+            put(self.entries_mut(), entry);
         }
-        self.entries[at] = entry;
     }
+}
 
-    fn resize(&mut self, length: usize) {
-        let entries = std::mem::replace(&mut self.entries, vec![0; length]);
-        entries.into_iter().filter(|&entry| entry != 0).for_each(|entry| self.put(entry));
+fn put(entries: &mut [Entry], entry: Entry) {
+    let mask = entries.len() - 1;
+    let mut at = entry[0] as usize & mask;
+    while entries[at] != EMPTY {
+        at = (at + 1) & mask;
     }
+    entries[at] = entry;
 }
 
 #[cfg(test)]

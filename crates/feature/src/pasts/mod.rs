@@ -9,6 +9,7 @@
 
 mod files;
 mod index;
+mod memory;
 mod shard;
 mod slab;
 mod subscriber;
@@ -30,7 +31,9 @@ use crate::plan::Plan;
 use crate::row::{Candidate, Request, Views, second_of};
 use crate::{Error, Marks};
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 32;
+/// Steps of an epoch that a shard takes before readers get their turn.
+const STEPS: usize = 128;
 
 /// Bounds of the store.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +105,7 @@ struct Writer {
 }
 
 fn shard_of(owner: u64) -> usize {
-    (owner >> 58) as usize
+    (owner >> 59) as usize
 }
 
 impl Pasts {
@@ -286,8 +289,11 @@ impl Pasts {
             if steps.is_empty() {
                 continue;
             }
+            shard.write().begin(epoch.number);
+            for steps in steps.chunks(STEPS) {
+                shard.write().apply(&self.plan, steps, events);
+            }
             let mut shard = shard.write();
-            shard.apply(&self.plan, epoch.number, steps, events);
             if shard.bytes() > self.options.bytes_max / SHARDS {
                 *evicted += shard.evict() as u64;
             }

@@ -69,6 +69,8 @@ pub struct Shard {
     pub dirty: Vec<Key>,
     /// The hour up to which it has let go of what is old.
     expired: u32,
+    /// No past was without an event since then.
+    oldest: u32,
 }
 
 impl Shard {
@@ -148,12 +150,16 @@ impl Shard {
         }
     }
 
-    /// Takes an epoch's steps, in the order of events.
-    pub fn apply(&mut self, plan: &Plan, epoch: u64, steps: &[Step], events: &mut [Event]) {
+    /// An epoch begins to change it.
+    pub fn begin(&mut self, epoch: u64) {
         self.gone = HashMap::new();
         self.copies.clear();
         self.copies.shrink_to(COPIES_KEPT);
         self.applied = epoch;
+    }
+
+    /// Takes some of the epoch's steps, in the order of events.
+    pub fn apply(&mut self, plan: &Plan, steps: &[Step], events: &mut [Event]) {
         for steps in steps.chunks(TOGETHER) {
             let mut keys = [Key::default(); TOGETHER];
             keys.iter_mut().zip(steps).for_each(|(key, step)| *key = step.key);
@@ -199,7 +205,7 @@ impl Shard {
                 place
             }
             None if !event.is_added => return,
-            None => self.begin(plan, step),
+            None => self.first(plan, step, event.happened.second),
         };
         if !self.past(place).is_dirty() {
             PastMut(self.slab.get_mut(place)).set_dirty(true);
@@ -209,7 +215,7 @@ impl Shard {
     }
 
     /// A past in which nothing has happened.
-    fn begin(&mut self, plan: &Plan, step: &Step) -> u32 {
+    fn first(&mut self, plan: &Plan, step: &Step, second: u32) -> u32 {
         let at = usize::from(step.entity);
         let (declared, is_of_user) = (&plan.entities[at], plan.user == Some(at));
         let class = class_of(room_at_first(is_of_user, declared).1);
@@ -218,6 +224,7 @@ impl Shard {
         past.clear(step.key, step.entity, is_of_user, declared);
         past.set_class(class);
         past.set_changed(self.applied as u32, NONE);
+        self.oldest = self.oldest.min(second);
         self.index.insert(step.key.id, place);
         place
     }
@@ -296,11 +303,13 @@ impl Shard {
 
     /// Lets go of what nobody would read any more, at most once an hour: it looks at everything.
     pub fn expire(&mut self, plan: &Plan, clock: u32) {
-        if clock / 3_600 == self.expired {
+        let is_due = self.oldest.saturating_add(plan.ttl_seconds_min()) < clock;
+        if !is_due || clock / 3_600 == self.expired {
             return;
         }
         self.expired = clock / 3_600;
         self.let_go(|past| past.touched().saturating_add(plan.ttl_seconds(past.key().id)) < clock);
+        self.oldest = self.pasts().map(Past::touched).min().unwrap_or(clock);
         if self.slab.is_sparse() {
             self.pack();
         }

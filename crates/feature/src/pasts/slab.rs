@@ -3,38 +3,25 @@
 //! Chunks never move and are never cut: whoever grows takes a longer run and gives the shorter one back
 //! to those of its class.
 
+use super::memory::{LARGE_PAGE, Memory};
+
 /// Words of a line.
 pub const LINE: usize = 16;
-/// Lines of a chunk: a quarter of a megabyte.
-const CHUNK: usize = 4_096;
+/// Lines of a chunk: a large page.
+const CHUNK: usize = LARGE_PAGE / size_of::<u32>() / LINE;
 /// Lines of each class. The last holds whatever a plan may ask for.
 const CLASSES: [u16; 24] =
     [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128];
 
 #[derive(Debug, Default)]
 pub struct Slab {
-    chunks: Vec<Chunk>,
+    chunks: Vec<Memory>,
     /// Lines of the last chunk that were handed out.
     taken: usize,
     /// Places given back, by class.
     free: [Vec<u32>; CLASSES.len()],
     /// Lines of those.
     free_lines: usize,
-}
-
-#[derive(Debug)]
-struct Chunk {
-    words: Box<[u32]>,
-    /// The first word that begins a line of the cache.
-    first: usize,
-}
-
-impl Chunk {
-    fn new() -> Self {
-        let words = vec![0; (CHUNK + 1) * LINE].into_boxed_slice();
-        let first = words.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE);
-        Chunk { words, first }
-    }
 }
 
 /// The least class that has room for so many words.
@@ -52,15 +39,13 @@ impl Slab {
     /// The words from a place on: those of whoever has it, and what lies behind them.
     #[inline]
     pub fn get(&self, place: u32) -> &[u32] {
-        let chunk = &self.chunks[place as usize / CHUNK];
-        &chunk.words[chunk.first + place as usize % CHUNK * LINE..]
+        &self.chunks[place as usize / CHUNK][place as usize % CHUNK * LINE..]
     }
 
     /// As [`Slab::get`].
     #[inline]
     pub fn get_mut(&mut self, place: u32) -> &mut [u32] {
-        let chunk = &mut self.chunks[place as usize / CHUNK];
-        &mut chunk.words[chunk.first + place as usize % CHUNK * LINE..]
+        &mut self.chunks[place as usize / CHUNK][place as usize % CHUNK * LINE..]
     }
 
     /// Hands out lines; what stands in them is what the last one left.
@@ -72,7 +57,9 @@ impl Slab {
         }
         if self.chunks.is_empty() || self.taken + lines > CHUNK {
             self.give_rest();
-            self.chunks.push(Chunk::new());
+            // A small shard takes no more than it touches.
+            let chunk = if self.chunks.is_empty() { Memory::new } else { Memory::large };
+            self.chunks.push(chunk(CHUNK * LINE));
             self.taken = 0;
         }
         let place = (self.chunks.len() - 1) * CHUNK + self.taken;
@@ -96,9 +83,9 @@ impl Slab {
         }
     }
 
-    /// More than a quarter of it is nobody's, and more than a chunk.
+    /// More than a quarter of it is nobody's, and more than half a chunk.
     pub fn is_sparse(&self) -> bool {
-        self.free_lines > CHUNK.max(self.chunks.len() * CHUNK / 4)
+        self.free_lines > (CHUNK / 2).max(self.chunks.len() * CHUNK / 4)
     }
 
     /// Bytes that were ever handed out: what of a chunk was not is not there yet.
@@ -119,7 +106,7 @@ mod tests {
         let mut held: Vec<(u32, usize)> = Vec::new();
         let mut state = 7u64;
         let mut compared = 0;
-        for number in 0..40_000u32 {
+        for number in 0..60_000u32 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let random = (state >> 33) as usize;
             if random.is_multiple_of(3) && !held.is_empty() {

@@ -305,7 +305,15 @@ impl Plan {
     /// Entities that hold this long without an event are let go: the plan's time, 20 % more or less
     /// by the entity's key, so that what came together does not go together.
     pub fn ttl_seconds(&self, id: u64) -> u32 {
-        let jitter = (id >> 40) as u32 % 401;
+        self.ttl_part((id >> 40) as u32 % 401)
+    }
+
+    /// No entity is let go before so many seconds without an event.
+    pub(crate) fn ttl_seconds_min(&self) -> u32 {
+        self.ttl_part(0)
+    }
+
+    fn ttl_part(&self, jitter: u32) -> u32 {
         (u64::from(self.ttl_seconds) * u64::from(800 + jitter) / 1_000) as u32
     }
 }
