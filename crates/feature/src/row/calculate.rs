@@ -1,10 +1,20 @@
 //! Numeric columns.
+//!
+//! A column is computed for all candidates at once, or for all pasts of its entity where several share one:
+//! sums are put side by side first, so that the arithmetic behind them is a loop over plain slices.
 
 use super::{Asked, Candidate, NONE, Request, Rows, Views, known};
 use crate::plan::{Plan, Source, Transform};
 
 /// Ratios are kept off 0 and 1, where log odds end.
 const RATE_MIN: f32 = 1e-6;
+
+/// Room for a column's sums and numbers; used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scratch {
+    sums: [Vec<f32>; 4],
+    numbers: Vec<f32>,
+}
 
 pub(super) fn columns(
     plan: &Plan,
@@ -16,123 +26,160 @@ pub(super) fn columns(
     let (count, shared) = (plan.columns().len(), plan.user_columns());
     rows.numeric.clear();
     rows.numeric.resize(count * candidates.len(), f32::NAN);
-    let Some(first) = rows.numeric.get_mut(..shared) else {
-        return;
-    };
-    for (column, number) in plan.columns().iter().zip(first) {
-        *number = match column.source {
-            Source::Past(entity, transform) => one(plan, views, entity, transform, 0),
-            Source::Known(known) => known::of_request(plan, known, request, views),
+    let mut scratch = std::mem::take(&mut views.scratch);
+    for (number, column) in plan.columns().iter().enumerate() {
+        let places = match number < shared {
+            true => 0..rows.numeric.len().min(count),
+            false => 0..rows.numeric.len(),
         };
-    }
-    let (first, others) = rows.numeric.split_at_mut(count);
-    for row in others.chunks_exact_mut(count) {
-        row[..shared].copy_from_slice(&first[..shared]);
-    }
-    let mut numbers = std::mem::take(&mut views.numbers);
-    for (number, column) in plan.columns().iter().enumerate().skip(shared) {
-        let places = rows.numeric[number..].iter_mut().step_by(count);
+        let places = rows.numeric[places].iter_mut().skip(number).step_by(count);
         match column.source {
+            Source::Past(entity, transform) => {
+                let asked = (entity, &views.asked[entity]);
+                past(plan, views, asked, transform, places, &mut scratch);
+            }
+            Source::Known(known) if number < shared => {
+                places.for_each(|place| *place = known::of_request(plan, known, request, views));
+            }
             Source::Known(known) => {
                 for (place, candidate) in places.zip(candidates) {
                     *place = known::of_candidate(known, request, candidate, views);
                 }
             }
-            Source::Past(entity, transform) if transform.parent().is_some() => {
-                for (at, place) in places.enumerate() {
-                    *place = one(plan, views, entity, transform, at);
-                }
-            }
-            Source::Past(entity, transform) => {
-                let width = plan.entities[entity].width();
-                each(&views.asked[entity], width, transform, views.moment, &mut numbers);
-                for (place, &index) in places.zip(&views.asked[entity].index) {
-                    *place = if index == NONE { f32::NAN } else { numbers[index as usize] };
-                }
-            }
         }
     }
-    views.numbers = numbers;
+    views.scratch = scratch;
+    let Some((first, others)) = rows.numeric.split_at_mut_checked(count) else {
+        return;
+    };
+    for row in others.chunks_exact_mut(count.max(1)) {
+        row[..shared].copy_from_slice(&first[..shared]);
+    }
 }
 
-/// One column of an entity over all its views.
-fn each(asked: &Asked, width: usize, transform: Transform, moment: u32, numbers: &mut Vec<f32>) {
+/// A column of pasts.
+fn past<'a>(
+    plan: &Plan,
+    views: &Views,
+    (entity, asked): (usize, &Asked),
+    transform: Transform,
+    places: impl Iterator<Item = &'a mut f32>,
+    scratch: &mut Scratch,
+) {
+    let (Scratch { sums: [one, two, three, four], numbers }, index) = (scratch, &asked.index);
+    let width = plan.entities[entity].width();
     numbers.clear();
-    let views = asked.views.chunks_exact(width);
-    // The transform is known before the loop, so each arm is a loop of its own.
     match transform {
         Transform::Count { of, unit } => {
-            numbers.extend(views.map(|view| view[of] as f32 * unit));
+            asked.each(width, of, one);
+            numbers.extend(one.iter().map(|sum| sum * unit));
         }
         Transform::Log { of, unit } => {
-            numbers.extend(views.map(|view| ln(1.0 + view[of] as f32 * unit)));
+            asked.each(width, of, one);
+            numbers.extend(one.iter().map(|sum| ln(1.0 + sum * unit)));
         }
         Transform::Rate { of, per, prior, weight } => {
-            numbers.extend(views.map(|view| rate(view[of], view[per], prior, weight)));
+            asked.each(width, of, one);
+            asked.each(width, per, two);
+            numbers.extend(one.iter().zip(two).map(|(of, per)| rate(*of, *per, prior, weight)));
         }
         Transform::Mean { of, per, scale } => {
-            numbers.extend(views.map(|view| mean(view[of], view[per], scale)));
+            asked.each(width, of, one);
+            asked.each(width, per, two);
+            numbers.extend(one.iter().zip(two).map(|(of, per)| mean(*of, *per, scale)));
         }
-        Transform::Age(last) => numbers.extend(views.map(|view| age(view[last], moment))),
-        Transform::Share { .. } | Transform::Odds { .. } => {}
+        Transform::Age(last) => {
+            let lasts = asked.views.chunks_exact(width).map(|view| view[last]);
+            numbers.extend(lasts.map(|last| age(last, views.moment)));
+        }
+        Transform::Share { of, parent, whole } => {
+            let (parent, its_width) = (&views.asked[parent], plan.entities[parent].width());
+            let count = index.len().max(parent.index.len());
+            asked.by(count, width, of, one);
+            parent.by(count, its_width, whole, two);
+            numbers.extend(one.iter().zip(two).map(|(of, whole)| mean(*of, *whole, 1.0)));
+            return put(asked, parent, numbers, places);
+        }
+        Transform::Odds { of, per, parent, parent_of, parent_per, prior, weight } => {
+            let (parent, its_width) = (&views.asked[parent], plan.entities[parent].width());
+            let count = index.len().max(parent.index.len());
+            asked.by(count, width, of, one);
+            asked.by(count, width, per, two);
+            parent.by(count, its_width, parent_of, three);
+            parent.by(count, its_width, parent_per, four);
+            let (own, others) = (one.iter().zip(two), three.iter().zip(four));
+            numbers.extend(own.zip(others).map(|((of, per), (parent_of, parent_per))| {
+                let parent = rate(*parent_of, *parent_per, prior, weight);
+                odds(*of, *per, parent, weight)
+            }));
+            return put(asked, parent, numbers, places);
+        }
     }
     for (number, is_there) in numbers.iter_mut().zip(&asked.is_there) {
-        if !is_there {
-            *number = f32::NAN;
-        }
+        *number = if *is_there { *number } else { f32::NAN };
+    }
+    for (place, &index) in places.zip(index) {
+        *place = if index == NONE { f32::NAN } else { numbers[index as usize] };
     }
 }
 
-/// One column of one candidate, or of the request.
-fn one(plan: &Plan, views: &Views, entity: usize, transform: Transform, at: usize) -> f32 {
-    let view = |entity: usize| views.asked[entity].of(at, plan.entities[entity].width());
-    let Some(own) = view(entity) else {
-        return f32::NAN;
-    };
-    let other = match transform.parent() {
-        None => own,
-        Some(parent) => match view(parent) {
-            None => return f32::NAN,
-            Some(other) => other,
-        },
-    };
-    transform.number(own, other, views.moment)
-}
-
-impl Transform {
-    fn parent(self) -> Option<usize> {
-        match self {
-            Transform::Share { parent, .. } | Transform::Odds { parent, .. } => Some(parent),
-            _ => None,
-        }
-    }
-
-    /// The number, from the view of the entity and of the one it is compared with.
-    fn number(self, own: &[u64], other: &[u64], moment: u32) -> f32 {
-        match self {
-            Transform::Count { of, unit } => own[of] as f32 * unit,
-            Transform::Log { of, unit } => ln(1.0 + own[of] as f32 * unit),
-            Transform::Rate { of, per, prior, weight } => rate(own[of], own[per], prior, weight),
-            Transform::Mean { of, per, scale } => mean(own[of], own[per], scale),
-            Transform::Age(last) => age(own[last], moment),
-            Transform::Share { of, whole, .. } => mean(own[of], other[whole], 1.0),
-            Transform::Odds { of, per, parent_of, parent_per, prior, weight, .. } => {
-                let parent = rate(other[parent_of], other[parent_per], prior, weight);
-                let parent = parent.clamp(RATE_MIN, 1.0 - RATE_MIN);
-                let own = rate(own[of], own[per], parent, weight);
-                let own = own.clamp(RATE_MIN, 1.0 - RATE_MIN);
-                ln((own * (1.0 - parent)) / (parent * (1.0 - own)))
-            }
-        }
+/// Puts numbers of candidates where both pasts are there.
+fn put<'a>(
+    asked: &Asked,
+    parent: &Asked,
+    numbers: &[f32],
+    places: impl Iterator<Item = &'a mut f32>,
+) {
+    for (at, (place, number)) in places.zip(numbers).enumerate() {
+        *place = if asked.is_there(at) && parent.is_there(at) { *number } else { f32::NAN };
     }
 }
 
-fn rate(of: u64, per: u64, prior: f32, weight: f32) -> f32 {
-    (of as f32 + prior * weight) / (per as f32 + weight)
+impl Asked {
+    /// A sum of each past; 0 where there is none.
+    fn each(&self, width: usize, sum: usize, sums: &mut Vec<f32>) {
+        sums.clear();
+        sums.extend(self.views.chunks_exact(width).map(|view| float(view[sum])));
+    }
+
+    /// A sum of the past of each of so many candidates; 0 where there is none.
+    fn by(&self, count: usize, width: usize, sum: usize, sums: &mut Vec<f32>) {
+        sums.clear();
+        let of = |index: u32| match self.views.get(index as usize * width + sum) {
+            Some(&sum) => float(sum),
+            None => 0.0,
+        };
+        sums.extend(self.index.iter().map(|&index| of(index)));
+        // All share one.
+        let last = sums.last().copied().unwrap_or(0.0);
+        sums.resize(count, last);
+    }
+
+    /// Whether a candidate has a past.
+    fn is_there(&self, candidate: usize) -> bool {
+        let index = self.index.get(candidate).or(self.index.first());
+        index.is_some_and(|&index| index != NONE && self.is_there[index as usize])
+    }
 }
 
-fn mean(of: u64, per: u64, scale: f32) -> f32 {
-    if per == 0 { f32::NAN } else { of as f32 / per as f32 * scale }
+/// Sums are far below 2^63, and signed numbers are made floats in one step.
+fn float(sum: u64) -> f32 {
+    sum as i64 as f32
+}
+
+fn rate(of: f32, per: f32, prior: f32, weight: f32) -> f32 {
+    (of + prior * weight) / (per + weight)
+}
+
+/// Log odds of a ratio that begins at the parent's, less those of the parent's.
+fn odds(of: f32, per: f32, parent: f32, weight: f32) -> f32 {
+    let parent = parent.clamp(RATE_MIN, 1.0 - RATE_MIN);
+    let own = rate(of, per, parent, weight).clamp(RATE_MIN, 1.0 - RATE_MIN);
+    ln((own * (1.0 - parent)) / (parent * (1.0 - own)))
+}
+
+fn mean(of: f32, per: f32, scale: f32) -> f32 {
+    if per == 0.0 { f32::NAN } else { of / per * scale }
 }
 
 fn age(last: u64, moment: u32) -> f32 {

@@ -3,8 +3,8 @@
 use reckon_event::Timestamp;
 
 use super::{Candidate, Request, Rows, Views, parts, second_of};
-use crate::happened::{hour_of_day, mix};
-use crate::plan::{Field, Known, Measure, Plan, Token, Window};
+use crate::happened::{Parts, hour_of_day, mix};
+use crate::plan::{Known, Measure, Plan, Token, Window};
 
 pub(super) fn of_request(plan: &Plan, known: Known, request: &Request<'_>, views: &Views) -> f32 {
     let second = second_of(request.now);
@@ -88,41 +88,52 @@ pub(super) fn fields(
     plan: &Plan,
     request: &Request<'_>,
     candidates: &[Candidate],
-    views: &Views,
+    views: &mut Views,
     rows: &mut Rows,
 ) {
-    rows.keys.clear();
-    let shared = plan.user_fields();
-    for candidate in candidates {
-        for (number, field) in plan.fields().iter().enumerate() {
-            let key = match number < shared && rows.keys.len() >= plan.fields().len() {
-                true => rows.keys[number],
-                false => key(field, request, candidate, views),
-            };
-            rows.keys.push(key);
-        }
+    let mut begun = std::mem::take(&mut views.fields);
+    begun.clear();
+    let shared = |token: &&Token| !token.is_of_candidate();
+    let nobody = (request.parts, Candidate::default());
+    for field in plan.fields() {
+        let tokens = field.of.iter().take_while(shared);
+        begun.push(hash(field.seed, tokens, request, &nobody, views));
     }
+    rows.keys.clear();
+    rows.keys.reserve(plan.fields().len() * candidates.len());
+    for candidate in candidates {
+        let candidate = (parts(request, candidate), *candidate);
+        rows.keys.extend(plan.fields().iter().zip(&begun).map(|(field, &begun)| {
+            let tokens = field.of.iter().skip_while(shared);
+            if begun == 0 { 0 } else { hash(begun, tokens, request, &candidate, views) }
+        }));
+    }
+    views.fields = begun;
 }
 
 /// The hash of a field's name and values; 0 where one of them is missing.
-fn key(field: &Field, request: &Request<'_>, candidate: &Candidate, views: &Views) -> u64 {
-    let mut hash = field.seed;
-    for &token in &field.of {
-        match value(token, request, candidate, views) {
-            None => return 0,
-            Some(value) => hash = mix(hash, value),
-        }
-    }
-    hash.max(1)
+fn hash<'a>(
+    begun: u64,
+    mut tokens: impl Iterator<Item = &'a Token>,
+    request: &Request<'_>,
+    candidate: &(Parts, Candidate),
+    views: &Views,
+) -> u64 {
+    let more = |hash, &token: &Token| Some(mix(hash, value(token, request, candidate, views)?));
+    tokens.try_fold(begun, more).map_or(0, |hash| hash.max(1))
 }
 
-fn value(token: Token, request: &Request<'_>, candidate: &Candidate, views: &Views) -> Option<u64> {
-    let second = second_of(request.now);
+fn value(
+    token: Token,
+    request: &Request<'_>,
+    (parts, candidate): &(Parts, Candidate),
+    views: &Views,
+) -> Option<u64> {
     let there = |value: u64| (value != 0).then_some(value);
     match token {
-        Token::Part(part) => parts(request, candidate).value(part, hour_of_day(second)),
+        Token::Part(part) => parts.value(part, hour_of_day(second_of(request.now))),
         Token::TopCategory => there(views.top_category),
-        Token::Weekday => Some(u64::from(weekday(second))),
+        Token::Weekday => Some(u64::from(weekday(second_of(request.now)))),
         Token::Size => {
             let (width, height) = candidate.ad.size;
             there(u64::from(width) << 16 | u64::from(height))

@@ -78,7 +78,8 @@ pub struct Views {
     pub(crate) top_category: u64,
     pub(crate) by_shard: Vec<u32>,
     table: Vec<u32>,
-    numbers: Vec<f32>,
+    scratch: calculate::Scratch,
+    fields: Vec<u64>,
 }
 
 /// Rows, row-major: one for each candidate.
