@@ -1,14 +1,14 @@
 //! One entity's past: sparse tiles at four widths, and the sums of its windows.
 //!
 //! ```text
-//! words: head (13 words; 31 of a user)
+//! words: head (10 words; 28 of a user)
 //!        sums (windows x measures) | tiles of a day | of an hour | of 5 minutes | of 30 seconds
 //! tile:  index (seconds since 1970 / width) | one count a measure
 //! ```
 //!
 //! Words are of 32 bits and lie in memory that the store hands out: most entities have seen little, and
-//! theirs is a line or two of the cache. A count is one word until one of the past needs more; from then on
-//! all counts of that past are two.
+//! theirs is a line or two of the cache. So there are no sums while tiles are few, and a count is one word
+//! until one of the past needs more; from then on all counts of that past are two.
 //!
 //! A window of `n` tiles at a moment `t` is the sum of the tiles `t / width - n ..= t / width`: exact
 //! to the tile, so it covers the window and at most one tile more. Everything is a whole number and
@@ -21,6 +21,9 @@ use crate::plan::{Entity, LEVELS, LEVELS_COUNT, Plan};
 
 /// Added, or taken back: a measure's lane, and how much.
 pub(crate) type Amounts = [(usize, u64)];
+
+/// Measures there are.
+const LANES_MAX: usize = 9;
 
 /// How many categories of a user are remembered as candidates for the top one.
 pub(crate) const CATEGORIES_MAX: usize = 8;
@@ -35,9 +38,9 @@ const SHAPE: usize = 6;
 const TOUCHED: usize = 7;
 /// Bytes: how many tiles there are of each level.
 const COUNTS: usize = 8;
-/// Latest tile of each level; 0 where there is none.
-const HEADS: usize = 9;
-const HEAD: usize = HEADS + LEVELS_COUNT;
+/// The latest second that was counted.
+const LATEST: usize = 9;
+const HEAD: usize = 10;
 /// Of a user: the minute of its latest event, how many of it have come, and categories.
 const MINUTE: usize = HEAD;
 const IN_MINUTE: usize = MINUTE + 1;
@@ -49,6 +52,9 @@ const IS_WIDE: u8 = 1;
 const IS_OF_USER: u8 = 2;
 /// It stands in the list of what is not in a file yet.
 const IS_DIRTY: u8 = 4;
+const HAS_SUMS: u8 = 8;
+/// With more tiles than these, sums are kept.
+const TILES_MAX: u32 = 12;
 
 /// A second, and the tile of each level that it lies in.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +68,10 @@ impl Moment {
         Moment { second, tiles: LEVELS.map(|level| second / level.seconds) }
     }
 }
+
+/// How a past lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form(u8);
 
 /// What has happened to an entity, as far as windows reach. The words may be more than it has.
 #[derive(Clone, Copy, Debug)]
@@ -84,10 +94,11 @@ struct Layout<const W: usize> {
 
 impl<const W: usize> Layout<W> {
     fn of(words: &[u32], entity: &Entity) -> Self {
-        let lanes = entity.measures.len();
-        let (sums, stride) = (head_of(shape(words)[1]), 1 + lanes * W);
+        let (lanes, flags) = (entity.measures.len(), shape(words)[1]);
+        let (sums, stride) = (head_of(flags), 1 + lanes * W);
         let counts = words[COUNTS].to_le_bytes();
-        let (mut tiles, mut end) = ([0; LEVELS_COUNT], sums + entity.windows.len() * lanes * W);
+        let windows = if flags & HAS_SUMS != 0 { entity.windows.len() } else { 0 };
+        let (mut tiles, mut end) = ([0; LEVELS_COUNT], sums + windows * lanes * W);
         for level in (0..LEVELS_COUNT).rev() {
             tiles[level] = end;
             end += usize::from(counts[level]) * stride;
@@ -95,15 +106,20 @@ impl<const W: usize> Layout<W> {
         Layout { sums, lanes, stride, tiles, end }
     }
 
-    fn section<'a>(&self, words: &'a [u32], level: usize) -> &'a [u32] {
+    /// Words of a level's tiles.
+    fn length(&self, level: usize) -> usize {
         let end = if level == 0 { self.end } else { self.tiles[level - 1] };
-        &words[self.tiles[level]..end]
+        end - self.tiles[level]
+    }
+
+    fn section<'a>(&self, words: &'a [u32], level: usize) -> &'a [u32] {
+        &words[self.tiles[level]..][..self.length(level)]
     }
 
     /// Where the tile stands, or where it would.
     fn find(&self, words: &[u32], level: usize, index: u32) -> Result<usize, usize> {
         let start = self.tiles[level];
-        let mut at = start + self.section(words, level).len();
+        let mut at = start + self.length(level);
         while at > start && words[at - self.stride] >= index {
             at -= self.stride;
             if words[at] == index {
@@ -126,6 +142,11 @@ fn set<const W: usize>(words: &mut [u32], at: usize, count: u64) {
     if W == 2 {
         words[at + 1] = (count >> 32) as u32;
     }
+}
+
+/// Sums are far below 2^63, and signed numbers become floats in one step.
+fn float(sum: u64) -> f32 {
+    sum as i64 as f32
 }
 
 fn shape(words: &[u32]) -> [u8; 4] {
@@ -177,6 +198,10 @@ impl<'a> Past<'a> {
         shape(self.0)[1] & IS_WIDE != 0
     }
 
+    fn has_sums(self) -> bool {
+        shape(self.0)[1] & HAS_SUMS != 0
+    }
+
     /// Of a user: categories clicked, the latest last.
     pub fn categories(self) -> impl Iterator<Item = u64> + use<'a> {
         let count = usize::from(shape(self.0)[2]);
@@ -191,46 +216,51 @@ impl<'a> Past<'a> {
         }
     }
 
-    /// What is known at a moment, which is not before any event in it: sums by window and measure,
-    /// then the last time of each measure that the plan asks for (0: none in 30 days).
-    pub fn view(self, entity: &Entity, moment: Moment, out: &mut [u64]) {
+    /// What is known at a moment, which is not before any event in it: sums by window and measure, then how
+    /// many hours ago the last one of each measure was that the plan asks for (NaN: none in 30 days).
+    pub fn view(self, entity: &Entity, moment: Moment, out: &mut [f32]) {
         match self.is_wide() {
             true => self.view_as::<2>(entity, moment, out),
             false => self.view_as::<1>(entity, moment, out),
         }
     }
 
-    fn view_as<const W: usize>(self, entity: &Entity, moment: Moment, out: &mut [u64]) {
+    fn view_as<const W: usize>(self, entity: &Entity, moment: Moment, out: &mut [f32]) {
         let (words, layout) = (self.0, Layout::<W>::of(self.0, entity));
-        let lanes = layout.lanes;
+        let (lanes, latest) = (layout.lanes, Moment::of(words[LATEST]));
         let (out, lasts) = out.split_at_mut(entity.windows.len() * lanes);
         for (number, window) in entity.windows.iter().enumerate() {
             let out = &mut out[number * lanes..][..lanes];
             let level = window.level();
-            let (head, now) = (words[HEADS + level], moment.tiles[level]);
-            if now == head {
+            let (head, now) = (latest.tiles[level], moment.tiles[level]);
+            if now == head && self.has_sums() {
                 let sums = &words[layout.sums + number * lanes * W..][..lanes * W];
                 for (out, sum) in out.iter_mut().zip(sums.chunks_exact(W)) {
-                    *out = count::<W>(sum, 0);
+                    *out = float(count::<W>(sum, 0));
                 }
                 continue;
             }
-            out.fill(0);
-            if head + LEVELS[level].count < now {
+            let tiles = layout.section(words, level);
+            if head + LEVELS[level].count < now || tiles.is_empty() {
+                out.fill(0.0);
                 continue;
             }
-            for tile in layout.section(words, level).chunks_exact(layout.stride) {
+            let mut sums = [0; LANES_MAX];
+            for tile in tiles.chunks_exact(layout.stride) {
                 let weight = window.weight(u64::from(now.wrapping_sub(tile[0])));
-                for (sum, tile) in out.iter_mut().zip(tile[1..].chunks_exact(W)) {
+                for (sum, tile) in sums.iter_mut().zip(tile[1..].chunks_exact(W)) {
                     *sum += weight * count::<W>(tile, 0);
                 }
             }
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = float(sum));
         }
-        lasts.fill(0);
         let mut asked = entity.lasts;
         while asked != 0 {
             let lane = asked.trailing_zeros() as usize;
-            lasts[lane] = last(words, &layout, entity, moment, lane);
+            let last = last(words, &layout, entity, moment, lane);
+            lasts[lane] = last.map_or(f32::NAN, |last| {
+                u64::from(moment.second).saturating_sub(last) as f32 / 3_600.0
+            });
             asked &= asked - 1;
         }
     }
@@ -254,7 +284,9 @@ impl<'a> Past<'a> {
         let is_of_user = plan.user == Some(usize::from(entity));
         let mut words = vec![0; room_at_first(is_of_user, declared).0];
         PastMut(&mut words).clear(key, entity, is_of_user, declared);
-        if flags & !IS_WIDE != shape(&words)[1] || usize::from(categories) > CATEGORIES_MAX {
+        if flags & !(IS_WIDE | HAS_SUMS) != shape(&words)[1]
+            || usize::from(categories) > CATEGORIES_MAX
+        {
             return None;
         }
         words[SHAPE] = u32::from_le_bytes([entity, flags, categories, 0]);
@@ -278,24 +310,22 @@ fn last<const W: usize>(
     entity: &Entity,
     moment: Moment,
     lane: usize,
-) -> u64 {
+) -> Option<u64> {
     for level in entity.levels() {
         let first = moment.tiles[level].saturating_sub(LEVELS[level].count);
         let tiles = layout.section(words, level).chunks_exact(layout.stride).rev();
         let mut tiles = tiles.take_while(|tile| tile[0] >= first);
         if let Some(tile) = tiles.find(|tile| count::<W>(tile, 1 + lane * W) > 0) {
-            return u64::from(tile[0]) * u64::from(LEVELS[level].seconds);
+            return Some(u64::from(tile[0]) * u64::from(LEVELS[level].seconds));
         }
     }
-    0
+    None
 }
 
 /// How many words a past has in which nothing has happened, and how many once something has.
 pub(crate) fn room_at_first(is_of_user: bool, entity: &Entity) -> (usize, usize) {
     let head = if is_of_user { HEAD_OF_USER } else { HEAD };
-    let lanes = entity.measures.len();
-    let empty = head + entity.windows.len() * lanes;
-    (empty, empty + entity.levels().count() * (1 + lanes))
+    (head, head + entity.levels().count() * (1 + entity.measures.len()))
 }
 
 impl PastMut<'_> {
@@ -365,20 +395,33 @@ impl PastMut<'_> {
     }
 
     /// Makes way for what happened at a moment: levels move on to it. Says how many words there will be
-    /// once it is added, or `None` where a count will need two.
-    pub fn prepare(&mut self, entity: &Entity, at: Moment, amounts: &Amounts) -> Option<usize> {
-        match self.as_ref().is_wide() {
-            true => {
-                self.roll::<2>(entity, at);
-                Some(room(self.0, &Layout::<2>::of(self.0, entity), entity, at))
-            }
+    /// once it is added.
+    ///
+    /// # Errors
+    /// Where it must take another form first.
+    pub fn prepare(
+        &mut self,
+        entity: &Entity,
+        at: Moment,
+        amounts: &Amounts,
+    ) -> Result<usize, Form> {
+        let flags = shape(self.0)[1];
+        match flags & IS_WIDE != 0 {
+            true => self.roll::<2>(entity, at),
+            false => self.roll::<1>(entity, at),
+        }
+        let tiles: u32 = self.0[COUNTS].to_le_bytes().map(u32::from).iter().sum();
+        let sums = if tiles > TILES_MAX { HAS_SUMS } else { flags & HAS_SUMS };
+        let (room, wide) = match flags & IS_WIDE != 0 {
+            true => (room(self.0, &Layout::<2>::of(self.0, entity), entity, at), IS_WIDE),
             false => {
-                self.roll::<1>(entity, at);
                 let layout = Layout::<1>::of(self.0, entity);
                 let fits = fits(self.0, &layout, entity, at, amounts);
-                fits.then(|| room(self.0, &layout, entity, at))
+                (room(self.0, &layout, entity, at), if fits { 0 } else { IS_WIDE })
             }
-        }
+        };
+        let form = flags & !(HAS_SUMS | IS_WIDE) | sums | wide;
+        if form == flags { Ok(room) } else { Err(Form(form)) }
     }
 
     /// Adds what happened; it is prepared, and there is room.
@@ -391,10 +434,10 @@ impl PastMut<'_> {
     }
 
     fn add_as<const W: usize>(&mut self, entity: &Entity, at: Moment, amounts: &Amounts) {
-        let mut layout = Layout::<W>::of(self.0, entity);
+        let (mut layout, latest) = (Layout::<W>::of(self.0, entity), self.latest());
         for level in entity.levels() {
             let index = at.tiles[level];
-            if is_too_late(self.0, level, index) {
+            if is_too_late(latest, level, index) {
                 continue;
             }
             let tile = layout.find(self.0, level, index).unwrap_or_else(|tile| {
@@ -443,13 +486,16 @@ impl PastMut<'_> {
         amounts: &Amounts,
         change: impl Fn(u64, u64) -> u64,
     ) {
-        let age = self.0[HEADS + level] - index;
+        let (age, has_sums) = (self.latest().tiles[level] - index, self.as_ref().has_sums());
         let mut change = |at: usize, by: u64| {
             let changed = change(count::<W>(self.0, at), by);
             set::<W>(self.0, at, changed);
         };
         for &(lane, amount) in amounts {
             change(tile + 1 + lane * W, amount);
+        }
+        if !has_sums {
+            return;
         }
         for (number, window) in entity.windows.iter().enumerate() {
             if window.level() == level {
@@ -461,43 +507,70 @@ impl PastMut<'_> {
         }
     }
 
-    /// Moves levels on to a later tile: lets go of tiles that no window reaches any more, and sums the
+    fn latest(&self) -> Moment {
+        Moment::of(self.0[LATEST])
+    }
+
+    /// Moves levels on to a later moment: lets go of tiles that no window reaches any more, and sums the
     /// others anew.
     fn roll<const W: usize>(&mut self, entity: &Entity, to: Moment) {
+        if to.second <= self.0[LATEST] {
+            return;
+        }
+        let from = self.latest();
+        self.0[LATEST] = to.second;
         for level in entity.levels() {
             let index = to.tiles[level];
-            if index <= self.0[HEADS + level] {
+            if index == from.tiles[level] {
                 continue;
             }
-            self.0[HEADS + level] = index;
             let layout = Layout::<W>::of(self.0, entity);
             let (start, stride) = (layout.tiles[level], layout.stride);
             let first = index.saturating_sub(LEVELS[level].count);
             let tiles = layout.section(self.0, level).chunks_exact(stride);
             let gone = tiles.take_while(|tile| tile[0] < first).count();
-            let kept = layout.section(self.0, level).len() - gone * stride;
-            self.0.copy_within(start + gone * stride..layout.end, start);
-            self.0[COUNTS] -= (gone as u32) << (8 * level);
-            let (sums, tiles) = self.0.split_at_mut(start);
-            sum::<W>(&layout, entity, (level, index), &tiles[..kept], sums);
+            if gone > 0 {
+                self.0.copy_within(start + gone * stride..layout.end, start);
+                self.0[COUNTS] -= (gone as u32) << (8 * level);
+            }
+            if self.as_ref().has_sums() {
+                let kept = layout.length(level) - gone * stride;
+                let (sums, tiles) = self.0.split_at_mut(start);
+                sum::<W>(&layout, entity, (level, index), &tiles[..kept], sums);
+            }
         }
     }
 
-    /// Becomes what another one is, with two words a count.
-    pub fn widen(&mut self, other: Past<'_>, entity: &Entity) {
-        let (from, narrow) = (other.0, Layout::<1>::of(other.0, entity));
-        self.0[..narrow.sums].copy_from_slice(&from[..narrow.sums]);
-        self.shape(|bytes| bytes[1] |= IS_WIDE);
-        let wide = Layout::<2>::of(self.0, entity);
-        let tiles = narrow.tiles[LEVELS_COUNT - 1];
-        for (number, &sum) in from[narrow.sums..tiles].iter().enumerate() {
-            set::<2>(self.0, wide.sums + 2 * number, sum.into());
+    /// Becomes what another one is, in another form.
+    pub fn reshape(&mut self, other: Past<'_>, entity: &Entity, form: Form) {
+        let head = head_of(form.0);
+        self.0[..head].copy_from_slice(&other.0[..head]);
+        self.shape(|bytes| bytes[1] = form.0);
+        match (other.is_wide(), form.0 & IS_WIDE != 0) {
+            (false, false) => self.fill::<1, 1>(other, entity),
+            (false, true) => self.fill::<1, 2>(other, entity),
+            (true, _) => self.fill::<2, 2>(other, entity),
         }
-        let to = self.0[wide.tiles[LEVELS_COUNT - 1]..wide.end].chunks_exact_mut(wide.stride);
-        for (from, to) in from[tiles..narrow.end].chunks_exact(narrow.stride).zip(to) {
+    }
+
+    /// Puts in another one's tiles, and their sums.
+    fn fill<const FROM: usize, const TO: usize>(&mut self, other: Past<'_>, entity: &Entity) {
+        let from = Layout::<FROM>::of(other.0, entity);
+        let to = Layout::<TO>::of(self.0, entity);
+        let tiles = other.0[from.tiles[LEVELS_COUNT - 1]..from.end].chunks_exact(from.stride);
+        let start = to.tiles[LEVELS_COUNT - 1];
+        for (from, to) in tiles.zip(self.0[start..to.end].chunks_exact_mut(to.stride)) {
             to[0] = from[0];
-            for (lane, &count) in from[1..].iter().enumerate() {
-                set::<2>(to, 1 + 2 * lane, count.into());
+            for (from, to) in from[1..].chunks_exact(FROM).zip(to[1..].chunks_exact_mut(TO)) {
+                set::<TO>(to, 0, count::<FROM>(from, 0));
+            }
+        }
+        if self.as_ref().has_sums() {
+            let latest = self.latest();
+            for level in entity.levels() {
+                let (sums, tiles) = self.0.split_at_mut(to.tiles[level]);
+                let tiles = &tiles[..to.length(level)];
+                sum::<TO>(&to, entity, (level, latest.tiles[level]), tiles, sums);
             }
         }
     }
@@ -528,15 +601,16 @@ fn sum<const W: usize>(
     }
 }
 
-fn is_too_late(words: &[u32], level: usize, index: u32) -> bool {
-    index + LEVELS[level].count < words[HEADS + level]
+fn is_too_late(latest: Moment, level: usize, index: u32) -> bool {
+    index + LEVELS[level].count < latest.tiles[level]
 }
 
 /// How many words there are once a moment has its tiles.
 fn room<const W: usize>(words: &[u32], layout: &Layout<W>, entity: &Entity, at: Moment) -> usize {
+    let latest = Moment::of(words[LATEST]);
     let is_missing = |&level: &usize| {
         let index = at.tiles[level];
-        !is_too_late(words, level, index) && layout.find(words, level, index).is_err()
+        !is_too_late(latest, level, index) && layout.find(words, level, index).is_err()
     };
     layout.end + entity.levels().filter(is_missing).count() * layout.stride
 }
@@ -549,7 +623,8 @@ fn fits(words: &[u32], layout: &Layout<1>, entity: &Entity, at: Moment, amounts:
             let tile = layout.find(words, level, at.tiles[level]);
             takes(tile.map_or(0, |tile| words[tile + 1 + lane]), amount)
         });
-        let mut windows = entity.windows.iter().enumerate();
+        let windows = if shape(words)[1] & HAS_SUMS != 0 { entity.windows.len() } else { 0 };
+        let mut windows = entity.windows[..windows].iter().enumerate();
         tiles
             && windows.all(|(number, window)| {
                 let most = amount.saturating_mul(window.weight(0));
@@ -588,13 +663,14 @@ mod tests {
 
         fn add(&mut self, second: u32, amounts: &Amounts) {
             let at = Moment::of(second);
-            if PastMut(&mut self.words).prepare(&self.entity, at, amounts).is_none() {
-                let narrow = std::mem::replace(&mut self.words, vec![0; 4_096]);
-                PastMut(&mut self.words).widen(Past(&narrow), &self.entity);
+            let prepared = PastMut(&mut self.words).prepare(&self.entity, at, amounts);
+            if let Err(form) = prepared {
+                let before = std::mem::replace(&mut self.words, vec![0; 4_096]);
+                PastMut(&mut self.words).reshape(Past(&before), &self.entity, form);
             }
             let room = PastMut(&mut self.words).prepare(&self.entity, at, amounts);
             PastMut(&mut self.words).add(&self.entity, at, amounts);
-            assert_eq!(room, Some(self.past().length(&self.entity)), "room is told before");
+            assert_eq!(room, Ok(self.past().length(&self.entity)), "room is told before");
         }
 
         fn take_back(&mut self, second: u32, amounts: &Amounts) {
@@ -605,10 +681,31 @@ mod tests {
             Past(&self.words)
         }
 
-        fn view(&self, second: u32) -> Vec<u64> {
-            let mut view = vec![0; self.entity.width()];
+        fn view(&self, second: u32) -> Vec<u32> {
+            let mut view = vec![0.0; self.entity.width()];
             self.past().view(&self.entity, Moment::of(second), &mut view);
-            view
+            view.into_iter().map(f32::to_bits).collect()
+        }
+
+        /// Every sum and every tile, as they are.
+        fn counts(&self) -> Vec<u64> {
+            match self.past().is_wide() {
+                true => self.counts_as::<2>(),
+                false => self.counts_as::<1>(),
+            }
+        }
+
+        fn counts_as<const W: usize>(&self) -> Vec<u64> {
+            let layout = Layout::<W>::of(&self.words, &self.entity);
+            let tiles = layout.tiles[LEVELS_COUNT - 1];
+            let each =
+                |words: &[u32]| words.chunks_exact(W).map(|word| count::<W>(word, 0)).collect();
+            let mut counts: Vec<u64> = each(&self.words[layout.sums..tiles]);
+            for tile in self.words[tiles..layout.end].chunks_exact(layout.stride) {
+                counts.push(tile[0].into());
+                counts.extend::<Vec<u64>>(each(&tile[1..]));
+            }
+            counts
         }
     }
 
@@ -624,7 +721,8 @@ mod tests {
         }
         let view = one.view(DAY + 90_100);
         assert_eq!(view, other.view(DAY + 90_100));
-        assert!(view.iter().any(|&number| number > 0));
+        assert!(view.iter().any(|&bits| f32::from_bits(bits) > 0.0));
+        assert_eq!(one.counts(), other.counts());
     }
 
     #[test]
@@ -641,11 +739,13 @@ mod tests {
         for number in 0..30 {
             other.add(DAY + 60 * number, &[(0, 1), (5, 2)]);
         }
+        assert_eq!(one.counts(), other.counts());
+        let day = 2 * one.entity.measures.len();
+        assert!(one.past().is_wide() && one.past().has_sums());
+        assert_eq!(one.counts()[day], u64::from(u32::MAX) + 10, "clicks of a day");
         for later in [1_800, 5_000, 90_000, 1_000_000] {
             assert_eq!(one.view(DAY + later), other.view(DAY + later));
         }
-        let day = 2 * one.entity.measures.len();
-        assert_eq!(one.view(DAY + 1_800)[day], u64::from(u32::MAX) + 10);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::plan::Plan;
 use crate::row::{Candidate, Request, Views, second_of};
 use crate::{Error, Marks};
 
-const SHARDS: usize = 32;
+const SHARDS: usize = 16;
 /// Steps of an epoch that a shard takes before readers get their turn.
 const STEPS: usize = 128;
 
@@ -105,7 +105,7 @@ struct Writer {
 }
 
 fn shard_of(owner: u64) -> usize {
-    (owner >> 59) as usize
+    (owner >> 60) as usize
 }
 
 impl Pasts {
@@ -249,17 +249,17 @@ impl Pasts {
             return 0;
         };
         let declared = &self.plan.entities[entity];
-        let mut view = [0; 64];
+        let mut view = [0.0; 64];
         let Some(view) = view.get_mut(..declared.width()) else {
             return 0;
         };
-        let (mut most, mut top) = (0, 0);
+        let (mut most, mut top) = (0.0, 0);
         for category in user.categories() {
             let parts = Parts { category, ..request.parts };
             let past = parts.key(declared, 0).and_then(|key| shard.find(key, seen.epoch));
             let Some(past) = past else { continue };
             past.view(declared, at, view);
-            if view[clicks] > most || view[clicks] == most && most > 0 && category < top {
+            if view[clicks] > most || view[clicks] == most && most > 0.0 && category < top {
                 (most, top) = (view[clicks], category);
             }
         }

@@ -14,11 +14,11 @@ use reckon_event::Kind;
 use super::index::Index;
 use super::slab::{LINE, Slab, class_of, words_of};
 use crate::happened::{Happened, Key};
-use crate::past::{Moment, Past, PastMut, room_at_first};
+use crate::past::{Form, Moment, Past, PastMut, room_at_first};
 use crate::plan::{Entity, Plan};
 
 /// Keys that are asked for before the first of what they lead to is read.
-pub const TOGETHER: usize = 32;
+pub const TOGETHER: usize = 64;
 /// Words of copies whose memory is kept from epoch to epoch.
 const COPIES_KEPT: usize = 1 << 16;
 /// In place of a copy: there was nothing.
@@ -257,15 +257,15 @@ impl Shard {
         if is_user && happened.kind == Kind::Click && happened.parts.category != 0 {
             past.liked(happened.parts.category);
         }
-        let place = match past.prepare(entity, at, amounts) {
-            Some(room) => self.with_room(place, room),
-            None => {
-                let place = self.widen(place, entity);
+        let (place, room) = match past.prepare(entity, at, amounts) {
+            Ok(room) => (place, room),
+            Err(form) => {
+                let place = self.reshape(place, entity, form);
                 let mut past = PastMut(self.slab.get_mut(place));
-                let room = past.prepare(entity, at, amounts).expect("two words hold it");
-                self.with_room(place, room)
+                (place, past.prepare(entity, at, amounts).expect("it has taken the form"))
             }
         };
+        let place = self.with_room(place, room);
         PastMut(self.slab.get_mut(place)).add(entity, at, amounts);
     }
 
@@ -277,10 +277,12 @@ impl Shard {
         self.moved(place, words, |to, from| to.0[..from.0.len()].copy_from_slice(from.0))
     }
 
-    /// Where a past is that has two words a count.
-    fn widen(&mut self, place: u32, entity: &Entity) -> u32 {
-        let words = 2 * self.past(place).length(entity);
-        self.moved(place, words, |to, from| to.widen(from, entity))
+    /// Where a past is that has another form.
+    fn reshape(&mut self, place: u32, entity: &Entity, form: Form) -> u32 {
+        // Counts twice as long, and sums.
+        let sums = 2 * entity.windows.len() * entity.measures.len();
+        let words = 2 * self.past(place).length(entity) + sums;
+        self.moved(place, words, |to, from| to.reshape(from, entity, form))
     }
 
     fn moved(

@@ -24,7 +24,6 @@ pub(super) fn columns(
     rows: &mut Rows,
 ) {
     let (count, shared) = (plan.columns().len(), plan.user_columns());
-    rows.numeric.clear();
     rows.numeric.resize(count * candidates.len(), f32::NAN);
     let mut scratch = std::mem::take(&mut views.scratch);
     for (number, column) in plan.columns().iter().enumerate() {
@@ -89,8 +88,7 @@ fn past<'a>(
             numbers.extend(one.iter().zip(two).map(|(of, per)| mean(*of, *per, scale)));
         }
         Transform::Age(last) => {
-            let lasts = asked.views.chunks_exact(width).map(|view| view[last]);
-            numbers.extend(lasts.map(|last| age(last, views.moment)));
+            numbers.extend(asked.views.chunks_exact(width).map(|view| view[last]));
         }
         Transform::Share { of, parent, whole } => {
             let (parent, its_width) = (&views.asked[parent], plan.entities[parent].width());
@@ -136,19 +134,16 @@ fn put<'a>(
 }
 
 impl Asked {
-    /// A sum of each past; 0 where there is none.
+    /// A sum of each past; any number where there is none.
     fn each(&self, width: usize, sum: usize, sums: &mut Vec<f32>) {
         sums.clear();
-        sums.extend(self.views.chunks_exact(width).map(|view| float(view[sum])));
+        sums.extend(self.views.chunks_exact(width).map(|view| view[sum]));
     }
 
-    /// A sum of the past of each of so many candidates; 0 where there is none.
+    /// A sum of the past of each of so many candidates; any number where there is none.
     fn by(&self, count: usize, width: usize, sum: usize, sums: &mut Vec<f32>) {
         sums.clear();
-        let of = |index: u32| match self.views.get(index as usize * width + sum) {
-            Some(&sum) => float(sum),
-            None => 0.0,
-        };
+        let of = |index: u32| self.views.get(index as usize * width + sum).copied().unwrap_or(0.0);
         sums.extend(self.index.iter().map(|&index| of(index)));
         // All share one.
         let last = sums.last().copied().unwrap_or(0.0);
@@ -160,11 +155,6 @@ impl Asked {
         let index = self.index.get(candidate).or(self.index.first());
         index.is_some_and(|&index| index != NONE && self.is_there[index as usize])
     }
-}
-
-/// Sums are far below 2^63, and signed numbers are made floats in one step.
-fn float(sum: u64) -> f32 {
-    sum as i64 as f32
 }
 
 fn rate(of: f32, per: f32, prior: f32, weight: f32) -> f32 {
@@ -180,10 +170,6 @@ fn odds(of: f32, per: f32, parent: f32, weight: f32) -> f32 {
 
 fn mean(of: f32, per: f32, scale: f32) -> f32 {
     if per == 0.0 { f32::NAN } else { of / per * scale }
-}
-
-fn age(last: u64, moment: u32) -> f32 {
-    if last == 0 { f32::NAN } else { u64::from(moment).saturating_sub(last) as f32 / 3_600.0 }
 }
 
 /// The natural logarithm of a positive, normal number, within 2 units of the last place or 1e-7: the

@@ -79,7 +79,7 @@ fn session_depth(plan: &Plan, request: &Request<'_>, views: &Views) -> f32 {
     let of_hour = || {
         let (entity, asked) = (&plan.entities[plan.user?], &views.asked[plan.user?]);
         let view = asked.of(0, entity.width())?;
-        Some(view[entity.sum_at(Window::Hour, Measure::Impressions)?] as f32)
+        Some(view[entity.sum_at(Window::Hour, Measure::Impressions)?])
     };
     of_hour().unwrap_or(f32::NAN)
 }

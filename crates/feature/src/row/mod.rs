@@ -51,15 +51,17 @@ pub(crate) struct Asked {
     pub keys: Vec<Key>,
     /// Which of them is each candidate's; one alone for what all share. [`NONE`] where none is.
     pub index: Vec<u32>,
-    /// Views, one a key.
-    pub views: Vec<u64>,
+    /// Views, one a key; anything where there is no past.
+    pub views: Vec<f32>,
     /// Whether there is a past.
     pub is_there: Vec<bool>,
+    /// Places of keys, by hash: for those of candidates.
+    table: Vec<u32>,
 }
 
 impl Asked {
     /// The view for a candidate; `None` where there is no past.
-    fn of(&self, candidate: usize, width: usize) -> Option<&[u64]> {
+    fn of(&self, candidate: usize, width: usize) -> Option<&[f32]> {
         let index = *self.index.get(candidate).or(self.index.first())?;
         if index == NONE || !self.is_there[index as usize] {
             return None;
@@ -77,7 +79,6 @@ pub struct Views {
     /// The category the user clicked most; 0 where there is none.
     pub(crate) top_category: u64,
     pub(crate) by_shard: Vec<u32>,
-    table: Vec<u32>,
     scratch: calculate::Scratch,
     fields: Vec<u64>,
 }
@@ -102,6 +103,7 @@ impl Views {
         let hour = hour_of_day(second_of(request.now));
         self.asked.resize_with(plan.entities.len(), Asked::default);
         self.top_category = 0;
+        let size = (candidates.len() * 2).next_power_of_two();
         for (entity, asked) in plan.entities.iter().zip(&mut self.asked) {
             asked.keys.clear();
             asked.index.clear();
@@ -110,19 +112,23 @@ impl Views {
                 asked.index.push(if key.is_some() { 0 } else { NONE });
                 asked.keys.extend(key);
             } else {
-                let size = (candidates.len() * 2).next_power_of_two();
-                self.table.clear();
-                self.table.resize(size, NONE);
-                for candidate in candidates {
-                    let key = parts(request, candidate).key(entity, hour);
-                    asked.index.push(
-                        key.map_or(NONE, |key| number(&mut self.table, &mut asked.keys, key)),
-                    );
+                asked.table.clear();
+                asked.table.resize(size, NONE);
+            }
+        }
+        for candidate in candidates {
+            let parts = parts(request, candidate);
+            for (entity, asked) in plan.entities.iter().zip(&mut self.asked) {
+                if !entity.is_shared() {
+                    let key = parts.key(entity, hour);
+                    let number =
+                        key.map_or(NONE, |key| number(&mut asked.table, &mut asked.keys, key));
+                    asked.index.push(number);
                 }
             }
-            asked.views.clear();
-            asked.views.resize(asked.keys.len() * entity.width(), 0);
-            asked.is_there.clear();
+        }
+        for (entity, asked) in plan.entities.iter().zip(&mut self.asked) {
+            asked.views.resize(asked.keys.len() * entity.width(), 0.0);
             asked.is_there.resize(asked.keys.len(), false);
         }
     }
