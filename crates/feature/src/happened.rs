@@ -139,6 +139,12 @@ impl Parts {
         is_there.then_some(value)
     }
 
+    /// Ad, campaign and category, as far as bits ask for them; else 0.
+    pub(crate) fn of_candidate(&self, mask: u8) -> [u64; 3] {
+        let part = |bit: u8, value: u64| if mask & bit != 0 { value } else { 0 };
+        [part(1, self.ad), part(2, self.campaign), part(4, self.category)]
+    }
+
     /// The key of an entity's past; `None` where a part of it is absent.
     pub(crate) fn key(&self, entity: &Entity, hour: u64) -> Option<Key> {
         let first = entity.of[0];

@@ -18,6 +18,7 @@ pub mod memory;
 mod past;
 mod pasts;
 pub mod plan;
+mod prefetch;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod row;

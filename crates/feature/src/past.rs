@@ -17,10 +17,16 @@
 //! again, which are few where nothing has happened for a while.
 
 use crate::happened::Key;
-use crate::plan::{Entity, LEVELS, LEVELS_COUNT, Plan};
+use crate::plan::{Entity, LEVELS, LEVELS_COUNT, Plan, Window};
+use crate::prefetch::prefetch;
 
 /// Added, or taken back: a measure's lane, and how much.
 pub(crate) type Amounts = [(usize, u64)];
+
+/// Words in a line of the cache.
+pub(crate) const LINE: usize = 16;
+/// Lines that are asked for ahead of a change.
+const LINES_BROUGHT: usize = 12;
 
 /// Measures there are.
 const LANES_MAX: usize = 9;
@@ -104,6 +110,10 @@ impl<const W: usize> Layout<W> {
             end += usize::from(counts[level]) * stride;
         }
         Layout { sums, lanes, stride, tiles, end }
+    }
+
+    fn parts(&self) -> (usize, [usize; LEVELS_COUNT], usize) {
+        (self.sums, self.tiles, self.end)
     }
 
     /// Words of a level's tiles.
@@ -208,6 +218,39 @@ impl<'a> Past<'a> {
         (0..count).map(move |number| long(self.0, CATEGORIES + 2 * number))
     }
 
+    /// Asks for the memory that a view at a moment reads.
+    pub fn bring(self, entity: &Entity, moment: Moment) {
+        let (has_sums, latest) = (self.has_sums(), Moment::of(self.0[LATEST]));
+        let (sums, tiles, end) = match self.is_wide() {
+            true => Layout::<2>::of(self.0, entity).parts(),
+            false => Layout::<1>::of(self.0, entity).parts(),
+        };
+        let mut ask = |from: usize, to: usize| {
+            // The first line is there.
+            let mut at = (from & !(LINE - 1)).max(LINE);
+            while at < to {
+                prefetch(self.0, at);
+                at += LINE;
+            }
+        };
+        if !has_sums {
+            return ask(0, end);
+        }
+        ask(sums, tiles[LEVELS_COUNT - 1]);
+        for level in entity.levels() {
+            if latest.tiles[level] != moment.tiles[level] {
+                ask(tiles[level], if level == 0 { end } else { tiles[level - 1] });
+            }
+        }
+    }
+
+    /// Asks for all of its memory, or most.
+    pub fn bring_all(self, words: usize) {
+        for at in (LINE..words).step_by(LINE).take(LINES_BROUGHT) {
+            prefetch(self.0, at);
+        }
+    }
+
     /// How many words it has.
     pub fn length(self, entity: &Entity) -> usize {
         match self.is_wide() {
@@ -219,45 +262,58 @@ impl<'a> Past<'a> {
     /// What is known at a moment, which is not before any event in it: sums by window and measure, then how
     /// many hours ago the last one of each measure was that the plan asks for (NaN: none in 30 days).
     pub fn view(self, entity: &Entity, moment: Moment, out: &mut [f32]) {
-        match self.is_wide() {
-            true => self.view_as::<2>(entity, moment, out),
-            false => self.view_as::<1>(entity, moment, out),
+        // How many measures there are is known before the loops, so they are not loops.
+        match entity.measures.len() {
+            1 => self.view_of::<1>(entity, moment, out),
+            2 => self.view_of::<2>(entity, moment, out),
+            3 => self.view_of::<3>(entity, moment, out),
+            4 => self.view_of::<4>(entity, moment, out),
+            5 => self.view_of::<5>(entity, moment, out),
+            6 => self.view_of::<6>(entity, moment, out),
+            7 => self.view_of::<7>(entity, moment, out),
+            8 => self.view_of::<8>(entity, moment, out),
+            LANES_MAX => self.view_of::<LANES_MAX>(entity, moment, out),
+            _ => unreachable!("a measure stands once in an entity, and there are nine"),
         }
     }
 
-    fn view_as<const W: usize>(self, entity: &Entity, moment: Moment, out: &mut [f32]) {
+    fn view_of<const L: usize>(self, entity: &Entity, moment: Moment, out: &mut [f32]) {
+        match self.is_wide() {
+            true => self.view_as::<2, L>(entity, moment, out),
+            false => self.view_as::<1, L>(entity, moment, out),
+        }
+    }
+
+    fn view_as<const W: usize, const L: usize>(
+        self,
+        entity: &Entity,
+        moment: Moment,
+        out: &mut [f32],
+    ) {
         let (words, layout) = (self.0, Layout::<W>::of(self.0, entity));
-        let (lanes, latest) = (layout.lanes, Moment::of(words[LATEST]));
-        let (out, lasts) = out.split_at_mut(entity.windows.len() * lanes);
-        for (number, window) in entity.windows.iter().enumerate() {
-            let out = &mut out[number * lanes..][..lanes];
+        let (latest, has_sums) = (Moment::of(words[LATEST]), self.has_sums());
+        let (out, lasts) = out.split_at_mut(entity.windows.len() * L);
+        for (number, (window, out)) in
+            entity.windows.iter().zip(out.as_chunks_mut::<L>().0).enumerate()
+        {
             let level = window.level();
             let (head, now) = (latest.tiles[level], moment.tiles[level]);
-            if now == head && self.has_sums() {
-                let sums = &words[layout.sums + number * lanes * W..][..lanes * W];
-                for (out, sum) in out.iter_mut().zip(sums.chunks_exact(W)) {
-                    *out = float(count::<W>(sum, 0));
-                }
+            if now == head && has_sums {
+                let sums = &words[layout.sums + number * L * W..][..L * W];
+                *out = std::array::from_fn(|lane| float(count::<W>(sums, lane * W)));
                 continue;
             }
-            let tiles = layout.section(words, level);
-            if head + LEVELS[level].count < now || tiles.is_empty() {
-                out.fill(0.0);
-                continue;
+            let mut sums = [0; L];
+            if head + LEVELS[level].count >= now {
+                let tiles = layout.section(words, level);
+                add_up::<W, L>(tiles, *window, now, &mut sums);
             }
-            let mut sums = [0; LANES_MAX];
-            for tile in tiles.chunks_exact(layout.stride) {
-                let weight = window.weight(u64::from(now.wrapping_sub(tile[0])));
-                for (sum, tile) in sums.iter_mut().zip(tile[1..].chunks_exact(W)) {
-                    *sum += weight * count::<W>(tile, 0);
-                }
-            }
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = float(sum));
+            *out = sums.map(float);
         }
         let mut asked = entity.lasts;
         while asked != 0 {
             let lane = asked.trailing_zeros() as usize;
-            let last = last(words, &layout, entity, moment, lane);
+            let last = last::<W, L>(words, &layout, entity, moment, lane);
             lasts[lane] = last.map_or(f32::NAN, |last| {
                 u64::from(moment.second).saturating_sub(last) as f32 / 3_600.0
             });
@@ -303,8 +359,32 @@ impl<'a> Past<'a> {
     }
 }
 
+/// Sums tiles as a window weighs them, the latest first.
+#[inline(always)]
+fn add_up<const W: usize, const L: usize>(
+    tiles: &[u32],
+    window: Window,
+    now: u32,
+    sums: &mut [u64; L],
+) {
+    let (reach, mut at) = (window.reach().unwrap_or(u32::MAX), tiles.len());
+    let is_decayed = window == Window::Decayed;
+    while at > 0 {
+        at -= 1 + L * W;
+        let tile = &tiles[at..at + 1 + L * W];
+        let age = now.wrapping_sub(tile[0]);
+        if age > reach {
+            break;
+        }
+        let weight = if is_decayed { window.weight(age.into()) } else { 1 };
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += weight * count::<W>(tile, 1 + lane * W);
+        }
+    }
+}
+
 /// The start of the latest tile with one in it, of the finest level that has one.
-fn last<const W: usize>(
+fn last<const W: usize, const L: usize>(
     words: &[u32],
     layout: &Layout<W>,
     entity: &Entity,
@@ -313,10 +393,15 @@ fn last<const W: usize>(
 ) -> Option<u64> {
     for level in entity.levels() {
         let first = moment.tiles[level].saturating_sub(LEVELS[level].count);
-        let tiles = layout.section(words, level).chunks_exact(layout.stride).rev();
-        let mut tiles = tiles.take_while(|tile| tile[0] >= first);
-        if let Some(tile) = tiles.find(|tile| count::<W>(tile, 1 + lane * W) > 0) {
-            return Some(u64::from(tile[0]) * u64::from(LEVELS[level].seconds));
+        let (start, mut at) = (layout.tiles[level], layout.tiles[level] + layout.length(level));
+        while at > start {
+            at -= 1 + L * W;
+            if words[at] < first {
+                break;
+            }
+            if count::<W>(words, at + 1 + lane * W) > 0 {
+                return Some(u64::from(words[at]) * u64::from(LEVELS[level].seconds));
+            }
         }
     }
     None

@@ -2,6 +2,7 @@
 //! every question is one line of the cache, also where the answer is that there is none.
 
 use super::memory::{LARGE_PAGE, Memory};
+use crate::prefetch::prefetch;
 
 /// The high half of a key's hash, and a place beside it, one more than it is; two zeros are an empty entry.
 type Entry = [u32; 2];
@@ -54,9 +55,7 @@ impl Index {
     #[inline]
     pub fn touch(&self, hash: u64) {
         let entries = self.entries();
-        if let Some(entry) = entries.get(tag_of(hash) as usize & entries.len().wrapping_sub(1)) {
-            std::hint::black_box(entry[0]);
-        }
+        prefetch(entries, tag_of(hash) as usize & entries.len().wrapping_sub(1));
     }
 
     /// The first place whose tag is that of a hash: nearly always the one that is looked for.

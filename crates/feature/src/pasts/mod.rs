@@ -28,7 +28,7 @@ pub use self::subscriber::PastsSubscriber;
 use crate::happened::{Happened, Key, Parts, hour_of_day};
 use crate::past::{Moment, Past};
 use crate::plan::Plan;
-use crate::row::{Candidate, Request, Views, second_of};
+use crate::row::{Candidate, NOBODY, Request, Views, second_of};
 use crate::{Error, Marks};
 
 const SHARDS: usize = 16;
@@ -194,11 +194,11 @@ impl Pasts {
                     let (entity, number) = place(*packed);
                     *key = asked[entity].keys[number];
                 }
-                shard.bring(&keys[..part.len()]);
-                for (key, packed) in keys.into_iter().zip(part) {
+                let places = shard.bring(&self.plan, &keys[..part.len()], Some(at));
+                for ((key, guess), packed) in keys.into_iter().zip(places).zip(part) {
                     let (entity, number) = place(*packed);
                     let (declared, asked) = (&self.plan.entities[entity], &mut asked[entity]);
-                    let past = shard.find(key, seen.epoch).filter(|past| {
+                    let past = shard.find_at(guess, key, seen.epoch).filter(|past| {
                         past.touched().saturating_add(self.plan.ttl_seconds(key.id)) >= at.second
                     });
                     asked.is_there[number] = past.is_some();
@@ -218,7 +218,8 @@ impl Pasts {
     fn order(&self, views: &mut Views) {
         let Views { asked, by_shard, .. } = views;
         let mut starts = [0u32; SHARDS + 1];
-        for key in asked.iter().flat_map(|asked| &asked.keys) {
+        let keys = asked.iter().flat_map(|asked| &asked.keys);
+        for key in keys.filter(|&&key| key != NOBODY) {
             starts[shard_of(key.owner) + 1] += 1;
         }
         for shard in 0..SHARDS {
@@ -227,7 +228,8 @@ impl Pasts {
         by_shard.clear();
         by_shard.resize(starts[SHARDS] as usize, 0);
         for (entity, asked) in asked.iter().enumerate() {
-            for (number, key) in asked.keys.iter().enumerate() {
+            let keys = asked.keys.iter().enumerate();
+            for (number, key) in keys.filter(|&(_, &key)| key != NOBODY) {
                 let shard = shard_of(key.owner);
                 by_shard[starts[shard] as usize] =
                     (shard as u32) << 26 | (entity as u32) << 20 | number as u32;

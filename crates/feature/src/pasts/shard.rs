@@ -12,10 +12,11 @@ use std::collections::HashMap;
 use reckon_event::Kind;
 
 use super::index::Index;
-use super::slab::{LINE, Slab, class_of, words_of};
+use super::slab::{Slab, class_of, words_of};
 use crate::happened::{Happened, Key};
 use crate::past::{Form, Moment, Past, PastMut, room_at_first};
 use crate::plan::{Entity, Plan};
+use crate::prefetch::prefetch;
 
 /// Keys that are asked for before the first of what they lead to is read.
 pub const TOGETHER: usize = 64;
@@ -23,8 +24,6 @@ pub const TOGETHER: usize = 64;
 const COPIES_KEPT: usize = 1 << 16;
 /// In place of a copy: there was nothing.
 const NONE: u32 = u32::MAX;
-/// Lines of a past that are asked for ahead: nearly all are shorter.
-const LINES_TOUCHED: usize = 12;
 
 /// Whether the user's own pasts take an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,21 +103,37 @@ impl Shard {
         self.place(key).map(|place| self.past(place))
     }
 
-    /// Asks for all the memory that leads to the pasts of some keys, of all at the same time. It changes
-    /// nothing but time.
-    pub fn bring(&self, keys: &[Key]) {
+    /// Asks for all the memory that leads to the pasts of some keys, of all at the same time; says where
+    /// they may be. It changes nothing but time.
+    pub fn bring(&self, plan: &Plan, keys: &[Key], seen_at: Option<Moment>) -> [u32; TOGETHER] {
         keys.iter().for_each(|key| self.index.touch(key.id));
         let mut places = [NONE; TOGETHER];
         for (place, key) in places.iter_mut().zip(keys) {
             *place = self.index.guess(key.id).unwrap_or(NONE);
             if *place != NONE {
-                touch(self.slab.get(*place), 1);
+                prefetch(self.slab.get(*place), 0);
             }
         }
         for place in places.into_iter().filter(|&place| place != NONE) {
             let past = self.past(place);
-            touch(past.0, words_of(past.class()) / LINE);
+            match seen_at {
+                Some(at) => past.bring(&plan.entities[usize::from(past.entity())], at),
+                None => past.bring_all(words_of(past.class())),
+            }
         }
+        places
+    }
+
+    /// As [`Shard::find`], where one guesses the place.
+    pub fn find_at(&self, guess: u32, key: Key, epoch: u64) -> Option<Past<'_>> {
+        if guess != NONE {
+            let past = self.past(guess);
+            if past.key() == key && (self.applied <= epoch || past.changed() != self.applied as u32)
+            {
+                return Some(past);
+            }
+        }
+        self.find(key, epoch)
     }
 
     /// The past of a key at a cut: before the epoch that is going on, or after it.
@@ -163,7 +178,7 @@ impl Shard {
         for steps in steps.chunks(TOGETHER) {
             let mut keys = [Key::default(); TOGETHER];
             keys.iter_mut().zip(steps).for_each(|(key, step)| *key = step.key);
-            self.bring(&keys[..steps.len()]);
+            self.bring(plan, &keys[..steps.len()], None);
             self.take(plan, steps, events);
         }
     }
@@ -368,12 +383,5 @@ impl Shard {
             self.slab.get_mut(to)[..words_of(class)].copy_from_slice(&past.0[..words_of(class)]);
             self.index.insert(past.key().id, to);
         }
-    }
-}
-
-/// Reads a word of each of the first lines.
-fn touch(words: &[u32], lines: usize) {
-    for word in words.iter().step_by(LINE).take(lines.min(LINES_TOUCHED)) {
-        std::hint::black_box(*word);
     }
 }

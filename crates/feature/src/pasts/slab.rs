@@ -4,9 +4,8 @@
 //! to those of its class.
 
 use super::memory::{LARGE_PAGE, Memory};
+use crate::past::LINE;
 
-/// Words of a line.
-pub const LINE: usize = 16;
 /// Lines of a chunk: a large page.
 const CHUNK: usize = LARGE_PAGE / size_of::<u32>() / LINE;
 /// Lines of each class. The last holds whatever a plan may ask for.

@@ -33,12 +33,14 @@ pub struct Entity {
     pub(crate) lasts: u32,
     /// Levels of tiles that its windows need, as bits.
     pub(crate) levels: u8,
+    /// Parts of it that are known of a candidate only, as bits.
+    pub(crate) of_candidate: u8,
 }
 
 impl Entity {
     /// Tells nothing of a candidate.
     pub fn is_shared(&self) -> bool {
-        self.of.iter().all(|part| !part.is_of_candidate())
+        self.of_candidate == 0
     }
 
     /// Numbers in a view of it: sums by window and measure, then the last time of each measure.

@@ -223,7 +223,8 @@ fn entities(texts: Vec<EntityText>) -> Result<Vec<Entity>, Error> {
         }
         let seed = super::seed(&name);
         let levels = windows.iter().fold(0, |levels, window| levels | 1 << window.level());
-        entities.push(Entity { name, of, measures, windows, seed, lasts: 0, levels });
+        let of_candidate = of.iter().fold(0, |bits, part| bits | part.bit_of_candidate());
+        entities.push(Entity { name, of, measures, windows, seed, lasts: 0, levels, of_candidate });
     }
     Ok(entities)
 }

@@ -31,7 +31,17 @@ pub enum Part {
 impl Part {
     /// Known of a candidate only.
     pub fn is_of_candidate(self) -> bool {
-        matches!(self, Part::Ad | Part::Campaign | Part::Category)
+        self.bit_of_candidate() != 0
+    }
+
+    /// A bit for each part that is known of a candidate only; 0 for the others.
+    pub(crate) fn bit_of_candidate(self) -> u8 {
+        match self {
+            Part::Ad => 1,
+            Part::Campaign => 2,
+            Part::Category => 4,
+            _ => 0,
+        }
     }
 }
 
@@ -137,14 +147,21 @@ impl Window {
         }
     }
 
+    /// How many tiles before the running one count as one each; `None` where they count less and less.
+    pub(crate) fn reach(self) -> Option<u32> {
+        match self {
+            Window::Week => Some(7),
+            Window::Decayed => None,
+            _ => Some(LEVELS[self.level()].count),
+        }
+    }
+
     /// What an event in the tile `age` tiles before the running one counts, 0 where it is outside.
     pub(crate) fn weight(self, age: u64) -> u64 {
-        let tiles = match self {
-            Window::Week => 7,
-            Window::Decayed => return WEIGHTS.get(age as usize).copied().unwrap_or(0),
-            _ => LEVELS[self.level()].count,
-        };
-        u64::from(age <= u64::from(tiles))
+        match self.reach() {
+            None => WEIGHTS.get(age as usize).copied().unwrap_or(0),
+            Some(tiles) => u64::from(age <= u64::from(tiles)),
+        }
     }
 
     /// What a sum is divided by.

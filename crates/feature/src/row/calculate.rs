@@ -3,7 +3,7 @@
 //! A column is computed for all candidates at once, or for all pasts of its entity where several share one:
 //! sums are put side by side first, so that the arithmetic behind them is a loop over plain slices.
 
-use super::{Asked, Candidate, NONE, Request, Rows, Views, known};
+use super::{Asked, Candidate, Request, Rows, Views, known};
 use crate::plan::{Plan, Source, Transform};
 
 /// Ratios are kept off 0 and 1, where log odds end.
@@ -117,7 +117,7 @@ fn past<'a>(
         *number = if *is_there { *number } else { f32::NAN };
     }
     for (place, &index) in places.zip(index) {
-        *place = if index == NONE { f32::NAN } else { numbers[index as usize] };
+        *place = numbers[index as usize];
     }
 }
 
@@ -153,7 +153,7 @@ impl Asked {
     /// Whether a candidate has a past.
     fn is_there(&self, candidate: usize) -> bool {
         let index = self.index.get(candidate).or(self.index.first());
-        index.is_some_and(|&index| index != NONE && self.is_there[index as usize])
+        index.is_some_and(|&index| self.is_there[index as usize])
     }
 }
 

@@ -2,9 +2,9 @@
 
 use reckon_event::Timestamp;
 
-use super::{Candidate, Request, Rows, Views, parts, second_of};
-use crate::happened::{Parts, hour_of_day, mix};
-use crate::plan::{Known, Measure, Plan, Token, Window};
+use super::{Candidate, Request, Rows, Views, second_of};
+use crate::happened::{hour_of_day, mix};
+use crate::plan::{Known, Measure, Part, Plan, Token, Window};
 
 pub(super) fn of_request(plan: &Plan, known: Known, request: &Request<'_>, views: &Views) -> f32 {
     let second = second_of(request.now);
@@ -84,6 +84,7 @@ fn session_depth(plan: &Plan, request: &Request<'_>, views: &Views) -> f32 {
     of_hour().unwrap_or(f32::NAN)
 }
 
+/// Field by field, so that what a field is made of is asked once and not for each candidate.
 pub(super) fn fields(
     plan: &Plan,
     request: &Request<'_>,
@@ -91,54 +92,60 @@ pub(super) fn fields(
     views: &mut Views,
     rows: &mut Rows,
 ) {
-    let mut begun = std::mem::take(&mut views.fields);
-    begun.clear();
-    let shared = |token: &&Token| !token.is_of_candidate();
-    let nobody = (request.parts, Candidate::default());
-    for field in plan.fields() {
-        let tokens = field.of.iter().take_while(shared);
-        begun.push(hash(field.seed, tokens, request, &nobody, views));
+    let count = plan.fields().len();
+    rows.keys.resize(count * candidates.len(), 0);
+    let mut hashes = std::mem::take(&mut views.hashes);
+    for (number, field) in plan.fields().iter().enumerate() {
+        let places = rows.keys[number.min(candidates.len() * count)..].iter_mut().step_by(count);
+        let same = field.of.iter().take_while(|token| !token.is_of_candidate());
+        let value = |token: &Token| value_of_request(*token, request, views);
+        let begun = same.clone().try_fold(field.seed, |hash, token| Some(mix(hash, value(token)?)));
+        hashes.clear();
+        hashes.resize(candidates.len(), begun.unwrap_or(0));
+        for token in &field.of[same.count()..] {
+            match token {
+                Token::Part(Part::Ad) => with(&mut hashes, candidates, |of| of.ad.ad),
+                Token::Part(Part::Campaign) => with(&mut hashes, candidates, |of| of.ad.campaign),
+                Token::Part(Part::Category) => with(&mut hashes, candidates, |of| of.ad.category),
+                Token::Size => with(&mut hashes, candidates, |of| {
+                    u64::from(of.ad.size.0) << 16 | u64::from(of.ad.size.1)
+                }),
+                Token::Position => with(&mut hashes, candidates, |of| of.position.into()),
+                same => match value(same) {
+                    Some(value) => hashes.iter_mut().for_each(|hash| mix_in(hash, value)),
+                    None => hashes.fill(0),
+                },
+            }
+        }
+        places.zip(&hashes).for_each(|(place, hash)| *place = *hash);
     }
-    rows.keys.clear();
-    rows.keys.reserve(plan.fields().len() * candidates.len());
-    for candidate in candidates {
-        let candidate = (parts(request, candidate), *candidate);
-        rows.keys.extend(plan.fields().iter().zip(&begun).map(|(field, &begun)| {
-            let tokens = field.of.iter().skip_while(shared);
-            if begun == 0 { 0 } else { hash(begun, tokens, request, &candidate, views) }
-        }));
-    }
-    views.fields = begun;
+    views.hashes = hashes;
 }
 
-/// The hash of a field's name and values; 0 where one of them is missing.
-fn hash<'a>(
-    begun: u64,
-    mut tokens: impl Iterator<Item = &'a Token>,
-    request: &Request<'_>,
-    candidate: &(Parts, Candidate),
-    views: &Views,
-) -> u64 {
-    let more = |hash, &token: &Token| Some(mix(hash, value(token, request, candidate, views)?));
-    tokens.try_fold(begun, more).map_or(0, |hash| hash.max(1))
+/// Goes on with the hashes of candidates; where the value is 0, it is missing.
+fn with(hashes: &mut [u64], candidates: &[Candidate], value: impl Fn(&Candidate) -> u64) {
+    for (hash, candidate) in hashes.iter_mut().zip(candidates) {
+        match value(candidate) {
+            0 => *hash = 0,
+            value => mix_in(hash, value),
+        }
+    }
 }
 
-fn value(
-    token: Token,
-    request: &Request<'_>,
-    (parts, candidate): &(Parts, Candidate),
-    views: &Views,
-) -> Option<u64> {
+/// What is missing stays missing.
+fn mix_in(hash: &mut u64, value: u64) {
+    if *hash != 0 {
+        *hash = mix(*hash, value).max(1);
+    }
+}
+
+fn value_of_request(token: Token, request: &Request<'_>, views: &Views) -> Option<u64> {
     let there = |value: u64| (value != 0).then_some(value);
     match token {
-        Token::Part(part) => parts.value(part, hour_of_day(second_of(request.now))),
+        Token::Part(part) => request.parts.value(part, hour_of_day(second_of(request.now))),
         Token::TopCategory => there(views.top_category),
         Token::Weekday => Some(u64::from(weekday(second_of(request.now)))),
-        Token::Size => {
-            let (width, height) = candidate.ad.size;
-            there(u64::from(width) << 16 | u64::from(height))
-        }
         Token::Locale => there(request.locale),
-        Token::Position => there(u64::from(candidate.position)),
+        Token::Size | Token::Position => None,
     }
 }

@@ -9,7 +9,7 @@ mod known;
 
 use reckon_event::{Micros, Timestamp};
 
-use crate::happened::{Ad, Key, Parts, hour_of_day};
+use crate::happened::{Ad, Key, Parts, hour_of_day, mix};
 use crate::plan::Plan;
 
 pub use calculate::ln;
@@ -41,29 +41,29 @@ pub struct Candidate {
     pub position: u16,
 }
 
-/// A candidate, or a request, has no past of an entity.
-pub(crate) const NONE: u32 = u32::MAX;
+/// The key of whoever has no past, because a part of it is absent.
+pub(crate) const NOBODY: Key = Key { owner: 0, id: 0 };
+/// No kind of candidates stands there.
+const EMPTY: u32 = u32::MAX;
 
 /// The pasts of one entity that a request asks for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
-    /// Each once.
+    /// Each once; [`NOBODY`] where a part is absent.
     pub keys: Vec<Key>,
-    /// Which of them is each candidate's; one alone for what all share. [`NONE`] where none is.
+    /// Which of them is each candidate's; one alone for what all share.
     pub index: Vec<u32>,
     /// Views, one a key; anything where there is no past.
     pub views: Vec<f32>,
     /// Whether there is a past.
     pub is_there: Vec<bool>,
-    /// Places of keys, by hash: for those of candidates.
-    table: Vec<u32>,
 }
 
 impl Asked {
     /// The view for a candidate; `None` where there is no past.
     fn of(&self, candidate: usize, width: usize) -> Option<&[f32]> {
         let index = *self.index.get(candidate).or(self.index.first())?;
-        if index == NONE || !self.is_there[index as usize] {
+        if !self.is_there[index as usize] {
             return None;
         }
         Some(&self.views[index as usize * width..][..width])
@@ -80,7 +80,10 @@ pub struct Views {
     pub(crate) top_category: u64,
     pub(crate) by_shard: Vec<u32>,
     scratch: calculate::Scratch,
-    fields: Vec<u64>,
+    hashes: Vec<u64>,
+    parts: Vec<Parts>,
+    /// By the parts of a candidate that they are made of.
+    groups: [Group; 8],
 }
 
 /// Rows, row-major: one for each candidate.
@@ -101,58 +104,81 @@ impl Views {
     /// Resolves which pasts are asked for.
     pub(crate) fn ask(&mut self, plan: &Plan, request: &Request<'_>, candidates: &[Candidate]) {
         let hour = hour_of_day(second_of(request.now));
-        self.asked.resize_with(plan.entities.len(), Asked::default);
+        let Views { asked, groups, parts, .. } = self;
+        parts.clear();
+        parts.extend(candidates.iter().map(|candidate| together(request, candidate)));
+        groups.iter_mut().for_each(|group| group.is_known = false);
+        asked.resize_with(plan.entities.len(), Asked::default);
         self.top_category = 0;
-        let size = (candidates.len() * 2).next_power_of_two();
-        for (entity, asked) in plan.entities.iter().zip(&mut self.asked) {
+        for (entity, asked) in plan.entities.iter().zip(asked) {
             asked.keys.clear();
             asked.index.clear();
             if entity.is_shared() {
-                let key = request.parts.key(entity, hour);
-                asked.index.push(if key.is_some() { 0 } else { NONE });
-                asked.keys.extend(key);
+                asked.keys.push(request.parts.key(entity, hour).unwrap_or(NOBODY));
+                asked.index.push(0);
             } else {
-                asked.table.clear();
-                asked.table.resize(size, NONE);
+                let group = &mut groups[usize::from(entity.of_candidate)];
+                group.know(entity.of_candidate, parts);
+                let key = |&first: &u32| parts[first as usize].key(entity, hour).unwrap_or(NOBODY);
+                asked.keys.extend(group.firsts.iter().map(key));
+                asked.index.extend_from_slice(&group.index);
             }
-        }
-        for candidate in candidates {
-            let parts = parts(request, candidate);
-            for (entity, asked) in plan.entities.iter().zip(&mut self.asked) {
-                if !entity.is_shared() {
-                    let key = parts.key(entity, hour);
-                    let number =
-                        key.map_or(NONE, |key| number(&mut asked.table, &mut asked.keys, key));
-                    asked.index.push(number);
-                }
-            }
-        }
-        for (entity, asked) in plan.entities.iter().zip(&mut self.asked) {
             asked.views.resize(asked.keys.len() * entity.width(), 0.0);
+            asked.is_there.clear();
             asked.is_there.resize(asked.keys.len(), false);
         }
     }
 }
 
-/// The place of a key among keys; it is added where it is new.
-fn number(table: &mut [u32], keys: &mut Vec<Key>, key: Key) -> u32 {
-    let mut at = key.id as usize & (table.len() - 1);
-    loop {
-        let slot = table[at];
-        if slot == NONE {
-            table[at] = keys.len() as u32;
-            keys.push(key);
-            return table[at];
+/// Candidates that are the same to some entities: those made of the same parts of a candidate.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    is_known: bool,
+    /// The first candidate of each kind.
+    firsts: Vec<u32>,
+    /// Of which kind each candidate is.
+    index: Vec<u32>,
+    table: Vec<u32>,
+}
+
+impl Group {
+    fn know(&mut self, mask: u8, candidates: &[Parts]) {
+        if self.is_known {
+            return;
         }
-        if keys[slot as usize] == key {
-            return slot;
+        self.is_known = true;
+        self.firsts.clear();
+        self.index.clear();
+        self.table.clear();
+        self.table.resize((candidates.len() * 2).next_power_of_two(), EMPTY);
+        for number in 0..candidates.len() {
+            let index = self.number(mask, candidates, number);
+            self.index.push(index);
         }
-        at = (at + 1) & (table.len() - 1);
+    }
+
+    /// The kind of a candidate; it is a new one where there was none like it.
+    fn number(&mut self, mask: u8, candidates: &[Parts], number: usize) -> u32 {
+        let own = candidates[number].of_candidate(mask);
+        let hash = own.iter().fold(0, |hash, part| mix(hash, *part));
+        let mut at = hash as usize & (self.table.len() - 1);
+        loop {
+            let kind = self.table[at];
+            if kind == EMPTY {
+                self.table[at] = self.firsts.len() as u32;
+                self.firsts.push(number as u32);
+                return self.table[at];
+            }
+            if candidates[self.firsts[kind as usize] as usize].of_candidate(mask) == own {
+                return kind;
+            }
+            at = (at + 1) & (self.table.len() - 1);
+        }
     }
 }
 
 /// A request's parts with a candidate's.
-pub(crate) fn parts(request: &Request<'_>, candidate: &Candidate) -> Parts {
+fn together(request: &Request<'_>, candidate: &Candidate) -> Parts {
     let Ad { ad, campaign, category, .. } = candidate.ad;
     Parts { ad, campaign, category, ..request.parts }
 }
