@@ -75,6 +75,15 @@ impl World {
         Happened { parts, kind, amount: 0, second }
     }
 
+    /// A request of somebody; one in ten was never seen.
+    fn request(&mut self, number: usize, now: Timestamp) -> Request<'static> {
+        let mut parts = self.parts();
+        if number.is_multiple_of(10) {
+            parts.user = Pseudonym(u128::from(self.random.next()) << 64 | 1);
+        }
+        Request { parts, now, ..Request::default() }
+    }
+
     /// Half of them by Zipf, half any: cold ones are among them.
     fn candidates(&mut self) -> Vec<Candidate> {
         let mut number = |at| {
@@ -185,11 +194,7 @@ fn answer(pasts: &Pasts, forest: &Forest, world: &mut World, second: u32) -> f64
     let (mut scratch, mut margins, mut sum) = (forest.scratch(), vec![0.0; CANDIDATES], 0.0);
     let now = Timestamp::from_seconds(i64::from(second) + 20);
     for number in 0..REQUESTS {
-        let mut parts = world.parts();
-        if number % 10 == 0 {
-            parts.user = Pseudonym(u128::from(world.random.next()) << 64 | 1);
-        }
-        let request = Request { parts, now, ..Request::default() };
+        let request = world.request(number, now);
         let candidates = world.candidates();
         pasts.look(&request, &candidates, &mut views);
         plan.rows(&request, &candidates, &mut views, &mut rows);
@@ -234,12 +239,7 @@ fn look(pasts: &Pasts, world: &mut World, second: u32) {
     let now = Timestamp::from_seconds(i64::from(second) + 20);
     let mut compared = 0;
     for number in 0..REQUESTS {
-        let mut parts = world.parts();
-        if number % 10 == 0 {
-            // Somebody who was never seen.
-            parts.user = Pseudonym(u128::from(world.random.next()) << 64 | 1);
-        }
-        let request = Request { parts, now, ..Request::default() };
+        let request = world.request(number, now);
         let candidates = world.candidates();
         let began = Instant::now();
         pasts.look(&request, &candidates, &mut views);

@@ -225,7 +225,7 @@ impl<'a> Past<'a> {
             true => Layout::<2>::of(self.0, entity).parts(),
             false => Layout::<1>::of(self.0, entity).parts(),
         };
-        let mut ask = |from: usize, to: usize| {
+        let ask = |from: usize, to: usize| {
             // The first line is there.
             let mut at = (from & !(LINE - 1)).max(LINE);
             while at < to {

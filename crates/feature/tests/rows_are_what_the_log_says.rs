@@ -376,6 +376,48 @@ fn every_number_equals_that_of_a_plain_list_after_any_power_cut() {
 }
 
 #[test]
+fn a_field_is_the_same_beside_whatever_other_candidates() {
+    let pasts = Pasts::new(Arc::new(Plan::default()), PastsOptions::default());
+    let (plan, count) = (Arc::clone(pasts.plan()), pasts.plan().fields().len());
+    let field = |name: &str| {
+        plan.fields().iter().position(|field| field.name == name).expect("a field of the plan")
+    };
+    let whole = Ad { size: (300, 250), ..ad_of(1) };
+    let ads = [whole, ad_of(2), Ad { category: 0, ..ad_of(3) }, whole, Ad { ad: 0, ..ad_of(1) }];
+    let candidates: Vec<Candidate> = ads
+        .iter()
+        .zip(0..)
+        .map(|(&ad, position)| Candidate { ad, position, ..Candidate::default() })
+        .collect();
+    let parts = Parts { tenant: TenantId(1), user: Pseudonym(9), geo: 4, ..Parts::default() };
+    let now = Timestamp::from_seconds(START.into());
+    let request = Request { parts, now, ..Request::default() };
+    let keys = |candidates: &[Candidate]| {
+        let (mut views, mut rows) = (Views::default(), Rows::default());
+        pasts.look(&request, candidates, &mut views);
+        plan.rows(&request, candidates, &mut views, &mut rows);
+        rows.keys
+    };
+    let all = keys(&candidates);
+    for (row, candidate) in all.chunks_exact(count).zip(&candidates) {
+        assert_eq!(row, keys(std::slice::from_ref(candidate)));
+        let is_there = |name: &str| row[field(name)] != 0;
+        assert_eq!(is_there("ad_geo"), candidate.ad.ad != 0);
+        assert_eq!(is_there("category_hour"), candidate.ad.category != 0);
+        assert_eq!(is_there("creative_size"), candidate.ad.size != (0, 0));
+        assert_eq!(is_there("position"), candidate.position != 0);
+        assert!(!is_there("page") && !is_there("ad_page"), "the request names no page");
+    }
+    let row = |number: usize| &all[number * count..][..count];
+    let apart: Vec<&str> = (0..count)
+        .filter(|&at| row(0)[at] != row(3)[at])
+        .map(|at| plan.fields()[at].name.as_str())
+        .collect();
+    assert_eq!(apart, ["position"], "the same ad twice");
+    assert_ne!(row(0)[field("user_ad")], row(1)[field("user_ad")]);
+}
+
+#[test]
 fn the_default_plan_has_what_it_says() {
     let plan = Plan::default();
     assert_eq!(plan.columns().len(), 150, "numeric columns");
@@ -410,6 +452,62 @@ fn what_does_not_fit_is_named() {
     check("of = [\"user\"]", "of = [\"user\"]\ncolour = 1", "colour");
     check("against = \"user\"", "against = \"ad\"", "`ad` is of a candidate");
     check("name = \"weekday\"", "name = \"hour\"", "columns.hour: stands twice");
+}
+
+/// Each epoch shows every ad once, so at any cut all ads were shown equally often: as often as there were
+/// epochs. Readers look while epochs go in.
+#[test]
+fn a_look_in_the_middle_of_an_epoch_is_of_one_cut() {
+    const ADS: u64 = 300;
+    const EPOCHS: u64 = 120;
+    let pasts = Pasts::new(Arc::new(Plan::default()), PastsOptions::default());
+    let plan = Arc::clone(pasts.plan());
+    let shown = plan.columns().iter().position(|column| column.name == "ad_impressions_log_1d");
+    let shown = shown.expect("a column of the plan");
+    let shows = |user: u128, ad: u64| Happened {
+        parts: Parts { tenant: TenantId(1), user: Pseudonym(user), ad, ..Parts::default() },
+        kind: Kind::Impression,
+        amount: 0,
+        second: START,
+    };
+    let candidates: Vec<Candidate> = (1..=ADS)
+        .map(|ad| Candidate { ad: Ad { ad, ..Ad::default() }, ..Candidate::default() })
+        .collect();
+    let look = || {
+        let parts = Parts { tenant: TenantId(1), ..Parts::default() };
+        let now = Timestamp::from_seconds(START.into());
+        let request = Request { parts, now, ..Request::default() };
+        let (mut views, mut rows) = (Views::default(), Rows::default());
+        let seen = pasts.look(&request, &candidates, &mut views);
+        plan.rows(&request, &candidates, &mut views, &mut rows);
+        for row in rows.numeric.chunks_exact(plan.columns().len()) {
+            let expected = if seen.epoch == 0 { f32::NAN } else { ln(1.0 + seen.epoch as f32) };
+            assert_eq!(row[shown].to_bits(), expected.to_bits(), "at epoch {}", seen.epoch);
+        }
+        seen.epoch
+    };
+    let looks: u64 = std::thread::scope(|scope| {
+        let reader = || {
+            let mut looks = 0;
+            while look() < EPOCHS {
+                looks += 1;
+            }
+            looks
+        };
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        for number in 1..=EPOCHS {
+            // Ads in an order of its own, so that places in the memory are not theirs.
+            let change = |at: u64| {
+                let ad = 1 + (at * 7 + number) % ADS;
+                let position = Position { partition: 0, offset: number * ADS + at };
+                Change::Counted(position, shows(u128::from(at % 20) + 1, ad))
+            };
+            let changes: Vec<Change> = (0..ADS).map(change).collect();
+            pasts.apply(&epoch(number), &changes).expect("in order");
+        }
+        readers.into_iter().map(|reader| reader.join().expect("no panic")).sum()
+    });
+    println!("{looks} looks beside {EPOCHS} epochs, {ADS} ads each");
 }
 
 #[test]

@@ -164,7 +164,7 @@ mod tests {
         for number in 0..60_000u32 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             // Homes are few and crowded, and the last ones run over the end.
-            let hash = u64::from((state >> 40) as u32 % 5_000 | 0xffff_8000) << 32 | state >> 60;
+            let hash = u64::from(((state >> 40) as u32 % 5_000) | 0xffff_8000) << 32 | state >> 60;
             let random = state >> 35;
             match map.get(&hash).copied() {
                 Some(place) if random.is_multiple_of(2) => {

@@ -21,7 +21,7 @@ use crate::prefetch::prefetch;
 /// Keys that are asked for before the first of what they lead to is read.
 pub const TOGETHER: usize = 64;
 /// Words of copies whose memory is kept from epoch to epoch.
-const COPIES_KEPT: usize = 1 << 16;
+const COPIES_KEPT: usize = 1 << 19;
 /// In place of a copy: there was nothing.
 const NONE: u32 = u32::MAX;
 
