@@ -95,6 +95,8 @@ pub struct Pasts {
 struct Writer {
     generation: u32,
     clicks: BTreeMap<Position, Click>,
+    /// With so many, those are let go of that no rule takes back any more.
+    clicks_due: usize,
     /// Clicks that are not in a file yet.
     changed: Vec<Position>,
     files: Option<Files>,
@@ -119,6 +121,7 @@ impl Pasts {
             writer: Mutex::new(Writer {
                 generation: 0,
                 clicks: BTreeMap::new(),
+                clicks_due: 0,
                 changed: Vec::new(),
                 files: None,
                 steps: vec![Vec::new(); SHARDS],
@@ -467,7 +470,7 @@ impl Writer {
 
     /// Lets go of clicks that no rule takes back any more.
     fn prune(&mut self, options: &PastsOptions, clock: u32) {
-        if self.clicks.len() <= options.clicks_max / 2 {
+        if self.clicks.len() < self.clicks_due.max(options.clicks_max / 2 + 1) {
             return;
         }
         let mut first = clock.saturating_sub(options.revised_seconds_max);
@@ -478,6 +481,8 @@ impl Writer {
             first = *times.select_nth_unstable(self.clicks.len() / 4).1;
             self.clicks.retain(|_, click| click.happened.second > first);
         }
+        // All are looked at again once some more have come, or the bound is reached.
+        self.clicks_due = (self.clicks.len() + options.clicks_max / 16).min(options.clicks_max + 1);
     }
 }
 

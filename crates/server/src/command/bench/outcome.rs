@@ -1,18 +1,20 @@
 //! What a run has shown, as a table and as JSON.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::machine::Machine;
-use crate::command::client::Client;
 use crate::command::client::figures::{Caught, Figures, Span, catch_up};
+use crate::command::client::{Call, Client};
 
 /// Counting is taken to be stuck when nothing was added for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often is asked whether everything before is counted.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// Latencies from a microsecond to two minutes, to three digits, in nanoseconds.
 pub fn histogram() -> Histogram<u64> {
@@ -84,10 +86,11 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// Asks for the counts as they are.
+    /// Asks for the counts once everything before is counted: what was minted left records of its own.
     pub fn begin(to: &str, key: Option<&str>) -> Result<Self> {
         let runtime = crate::command::runtime(1)?;
         let mut client = Client::new(to, key)?;
+        runtime.block_on(all_counted(&mut client))?;
         let before = runtime.block_on(Figures::ask(&mut client, Span::EVER))?;
         Ok(Settled { runtime, client, before })
     }
@@ -98,6 +101,30 @@ impl Settled {
         let caught = catch_up(&mut self.client, Span::EVER, &self.before, clicks, PATIENCE);
         self.runtime.block_on(caught)
     }
+}
+
+/// Waits until no durable record is left uncounted; gives up once they have not become fewer for long.
+async fn all_counted(client: &mut Client) -> Result<()> {
+    let mut least = (f64::INFINITY, Instant::now());
+    loop {
+        let answer = client.send(&Call::get("/metrics")).await?.success("GET /metrics")?;
+        let lag = gauge(&String::from_utf8_lossy(&answer.body), "reckon_count_lag_records")?;
+        if lag == 0.0 {
+            return Ok(());
+        }
+        if lag < least.0 {
+            least = (lag, Instant::now());
+        }
+        ensure!(least.1.elapsed() < PATIENCE, "{lag} records of before are not counted");
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+/// The value of a gauge without labels, out of a page of metrics.
+fn gauge(page: &str, name: &str) -> Result<f64> {
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = value.with_context(|| format!("/metrics tells no {name}"))?;
+    value.trim().parse().with_context(|| format!("/metrics: {name} is {value}"))
 }
 
 /// The outcome of a run.
@@ -285,5 +312,13 @@ mod tests {
         let json = Outcome { visible: Some(visible), ..outcome(100, 100, 100) }.json();
         assert_eq!(json["visible_ms"]["clicks"].as_u64(), Some(1));
         assert!(json["visible_ms"]["p99"].as_f64().is_some_and(|p99| p99 > 39.9));
+    }
+
+    #[test]
+    fn a_gauge_is_found_by_its_whole_name() {
+        let page =
+            "# TYPE reckon_lag gauge\nreckon_lag_seconds 7\nreckon_lag 3.0\nreckon_lag_x 1\n";
+        assert_eq!(gauge(page, "reckon_lag").expect("it is there"), 3.0);
+        assert!(gauge(page, "reckon_la").is_err());
     }
 }
