@@ -76,13 +76,13 @@ fn a_field_aware_machine_learns_pairs() {
 #[test]
 fn a_network_learns_numbers_and_pairs() {
     let fitted = check(dcn(EPOCHS), 0.035);
-    assert_eq!(fitted.encoding.encoding, Encoding::Plain);
+    assert_eq!(fitted.encoding.encoding(), &Encoding::Plain);
 }
 
 #[test]
 fn a_network_learns_curves_from_buckets() {
     let fitted = check(dcn_held(), 0.03);
-    let Encoding::Both(columns) = &fitted.encoding.encoding else {
+    let Encoding::Both(columns) = fitted.encoding.encoding() else {
         panic!("{:?}", fitted.encoding)
     };
     assert_eq!(columns.iter().count(), market::schema().numeric.len());
