@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use reckon_bundle::encoding::{Buckets, Code, Codes, Half, Halves, KEYS_MAX};
+use reckon_bundle::encoding::{Buckets, Code, Codes, Half, Halves, KEYS_MAX, PAIRED_MAX};
 
 use crate::split::for_each_batch;
 use crate::{Order, Rows, Schema, Share, Table, TrainError};
@@ -95,6 +95,19 @@ impl Encoder {
         &self.encoding
     }
 
+    /// The same, and each two fields as one more.
+    pub fn paired(self) -> Result<Self, TrainError> {
+        let fields = self.schema.fields.len();
+        if !(2..=PAIRED_MAX).contains(&fields) {
+            let problem = format!(
+                "rows have {fields} fields, and pairs are of 2 to {PAIRED_MAX}: fit without pairs, or on other \
+                 fields"
+            );
+            return Err(TrainError::option("linear.pairs", problem));
+        }
+        Ok(Encoder::of(Encoding::Pairs(Box::new(self.encoding), fields), &self.schema))
+    }
+
     /// What encoded rows look like.
     pub fn schema(&self) -> &Schema {
         &self.encoded
@@ -151,8 +164,8 @@ fn encoded(encoding: &Encoding, schema: &Schema) -> Schema {
     let Schema { numeric, fields, user_numeric, user_fields } = schema;
     let (user_columns, own_columns) = numeric.split_at(*user_numeric);
     let (user_keys, own_keys) = fields.split_at(*user_fields);
-    let user = encoding.names(Half::User, user_columns, user_keys);
-    let own = encoding.names(Half::Own, own_columns, own_keys);
+    let user = encoding.names(Half::User, (user_columns, &[], user_keys));
+    let own = encoding.names(Half::Own, (own_columns, user_keys, own_keys));
     Schema {
         user_numeric: user.0.len(),
         user_fields: user.1.len(),
