@@ -5,7 +5,9 @@
 # rank 64, 2 hidden layers of 256; one thread each, stacked and parallel. ONNX Runtime gets each row
 # whole, with its own lookup of embeddings: it has no other way. The scores of both are compared.
 # Learned: the same network with 10^6 embeddings, one pass over invented rows; PyTorch with dense Adam on
-# the embeddings, as FuxiCTR has it. The last fifth of the rows judges both.
+# the embeddings, as FuxiCTR has it. The last fifth of the rows judges both, the same rows for both, and the
+# difference has an interval. Ours learns with `TrainerOptions::ONCE`, chosen on the last fifth of the rows
+# before those; the peer's rate was tried on that part as well, and stayed what its recipe says.
 #
 #   ROWS=300000 BATCH=1024 bash bench/dcn.sh
 set -euo pipefail

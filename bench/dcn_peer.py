@@ -136,6 +136,15 @@ def auc(scores, labels):
     return (ranks[clicks].sum() - clicks.sum() * (clicks.sum() + 1) / 2) / pairs
 
 
+def difference(ours, theirs, labels, rounds=400):
+    """The middle 95 % of AUC less AUC, of rows drawn again."""
+    random, found = np.random.default_rng(1), []
+    for _ in range(rounds):
+        drawn = random.integers(0, labels.size, labels.size)
+        found.append(auc(ours[drawn], labels[drawn]) - auc(theirs[drawn], labels[drawn]))
+    return np.percentile(found, [2.5, 97.5])
+
+
 def train(folder):
     import torch
 
@@ -160,9 +169,14 @@ def train(folder):
     rate = min(limit, learned) / (time.perf_counter() - began)
     with torch.no_grad():
         parts = [model(torch.empty(len(part), 0), part) for part in keys[learned:].split(4096)]
-    quality = auc(torch.cat(parts).numpy(), labels[learned:].numpy())
-    shown = f"AUC {quality:.4f}" if limit >= learned else "(not all rows: no AUC)"
+    theirs, judged = torch.cat(parts).numpy(), labels[learned:].numpy()
+    shown = f"AUC {auc(theirs, judged):.4f}" if limit >= learned else "(not all rows: no AUC)"
     print(f"train batch {batch} PyTorch {torch.__version__} {rate:.0f} rows/s {shown}")
+    if limit >= learned:
+        ours = numbers(folder, "scores")
+        low, high = difference(ours, theirs, judged)
+        more = auc(ours, judged) - auc(theirs, judged)
+        print(f"      AUC of reckon less PyTorch's {more:+.4f}, 95 % of rows drawn again {low:+.4f} to {high:+.4f}")
 
 
 def fixture(path):

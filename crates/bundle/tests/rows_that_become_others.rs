@@ -41,8 +41,26 @@ fn buckets() -> Encoding {
     Encoding::Buckets(Halves::cut(EDGES.iter().enumerate().map(column).collect(), SHAPE.0))
 }
 
+/// The same, and each two fields as one more.
+fn pairs() -> Encoding {
+    Encoding::Pairs(Box::new(buckets()), SHAPE.3)
+}
+
 fn codes() -> Encoding {
     Encoding::Codes(Halves::cut(BASES.map(|base| Codes::new(known(), base)).to_vec(), SHAPE.1))
+}
+
+/// "pairs", as the drawing has it.
+const PAIRS: u64 = 0x7061_6972_73;
+/// Encoded rows of neither stage of `two`: buckets and pairs.
+const PAIRED: usize = 2;
+
+fn pair(keys: &[u64], earlier: usize, later: usize) -> u64 {
+    if keys[earlier] == 0 || keys[later] == 0 {
+        return 0;
+    }
+    let bytes = [keys[earlier].to_le_bytes(), keys[later].to_le_bytes()].concat();
+    xxh3_64_with_seed(&bytes, PAIRS)
 }
 
 /// A row as the drawing has it.
@@ -50,13 +68,17 @@ fn by_hand(stage: usize, numeric: &[f32], keys: &[u64]) -> (Vec<f32>, Vec<u64>) 
     let (mut numbers, mut categories) = (Vec::new(), Vec::new());
     let known: HashMap<u64, Code> = known().into_iter().map(|code| (code.key, code)).collect();
     for (columns, fields) in [(0..SHAPE.0, 0..SHAPE.1), (SHAPE.0..SHAPE.2, SHAPE.1..SHAPE.3)] {
-        if stage == 0 {
-            categories.extend_from_slice(&keys[fields]);
+        if stage != 1 {
+            categories.extend_from_slice(&keys[fields.clone()]);
             for at in columns {
                 let reached = EDGES[at].iter().filter(|edge| **edge <= numeric[at]).count() as u64;
                 let bucket = if numeric[at].is_nan() { u64::MAX } else { reached };
                 let name = name_key(&format!("number_{at}"));
                 categories.push(xxh3_64_with_seed(&bucket.to_le_bytes(), name));
+            }
+            let later = if stage == PAIRED { fields } else { 0..0 };
+            for later in later {
+                categories.extend((0..later).map(|earlier| pair(keys, earlier, later)));
             }
             continue;
         }
@@ -76,7 +98,7 @@ fn by_hand(stage: usize, numeric: &[f32], keys: &[u64]) -> (Vec<f32>, Vec<u64>) 
 /// What the model of a stage sees.
 fn inputs(stage: usize) -> LinearInputs {
     let columns: &[&str] = match stage {
-        0 => &[],
+        0 | PAIRED => &[],
         _ => &[
             "number_0",
             "number_1",
@@ -128,8 +150,25 @@ fn two() -> Contents {
 
 #[test]
 fn each_stage_takes_rows_as_they_were_learned() {
-    let bundle = Bundle::read(&written(&two())).expect("sound");
-    let models = [learned(0).publish(), learned(1).publish()];
+    compare(&two(), &[0, 1]);
+}
+
+#[test]
+fn pairs_are_of_users_and_candidates_alike() {
+    let mut contents = two();
+    contents.encodings[1] = pairs();
+    contents.models[1].clear();
+    learned(PAIRED).encode_state(&mut contents.models[1]);
+    compare(&contents, &[0, PAIRED]);
+    contents.encodings[1] = Encoding::Pairs(Box::new(buckets()), SHAPE.3 - 1);
+    let told = contents.write(&mut std::io::sink()).expect_err("refused").to_string();
+    assert!(told.contains("it pairs 2 fields; the manifest has 3"), "{told}");
+}
+
+/// Each stage of a bundle with a model of rows that were encoded by hand.
+fn compare(contents: &Contents, stages: &[usize]) {
+    let bundle = Bundle::read(&written(contents)).expect("sound");
+    let models: Vec<_> = stages.iter().map(|&stage| learned(stage).publish()).collect();
     let (mut random, mut scratch) = (Random::new(91), Scratch::default());
     let (mut compared, mut distinct) = (0, std::collections::HashSet::new());
     for _ in 0..100 {
@@ -144,9 +183,9 @@ fn each_stage_takes_rows_as_they_were_learned() {
             keys: &keys,
             count,
         };
-        for (stage, model) in models.iter().enumerate() {
+        for (at, (&stage, model)) in stages.iter().zip(&models).enumerate() {
             let mut logits = vec![0.0; count];
-            bundle.score_stage(stage, request, &mut scratch, &mut logits).expect("it scores");
+            bundle.score_stage(at, request, &mut scratch, &mut logits).expect("it scores");
             for (row, logit) in logits.iter().enumerate() {
                 let numeric = [&user_numeric[..], &numeric[row * own.0..][..own.0]].concat();
                 let keys = [&user_keys[..], &keys[row * own.1..][..own.1]].concat();

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Both write what a peer needs to do the same into the folder: weights, requests and scores, or the
-//! rows of a stream. `bench/dcn.sh` runs them beside their peers.
+//! rows of a stream and the scores of its last fifth. `bench/dcn.sh` runs them beside their peers.
 
 #![expect(clippy::print_stdout, reason = "this prints figures")]
 
@@ -163,7 +163,7 @@ fn train(folder: &Path) -> Result<(), Box<dyn Error>> {
     put(&folder.join("labels.f32"), &labels)?;
     let shape = shape(Structure::Parallel);
     let inputs = inputs(&shape, LEARNED_KEYS)?;
-    let mut trainer = Trainer::with_inputs(&shape, TrainerOptions::default(), inputs, 1);
+    let mut trainer = Trainer::with_inputs(&shape, TrainerOptions::ONCE, inputs, 1);
     let learned = rows / 5 * 4;
     let began = Instant::now();
     for start in (0..learned).step_by(batch) {
@@ -178,6 +178,7 @@ fn train(folder: &Path) -> Result<(), Box<dyn Error>> {
     let rate = learned as f64 / began.elapsed().as_secs_f64();
     let mut scores = vec![0.0; rows - learned];
     trainer.weights().score(&[], &keys[learned * FIELDS..], &mut scores)?;
+    put(&folder.join("scores.f32"), &scores)?;
     let labels: Vec<_> = labels[learned..].iter().map(|&label| label == 1.0).collect();
     let quality = auc(&scores, &labels).ok_or("the stream has no clicks")?;
     println!("train batch {batch} reckon {rate:.0} rows/s AUC {quality:.4}");

@@ -69,7 +69,7 @@ fn of_stages(
 
 /// How rows become the model's where they are scored: the place that was a field is place 1.
 fn served(fitted: &Fitted) -> Encoding {
-    let encoding = fitted.encoding.encoding.clone();
+    let encoding = fitted.encoding.encoding().clone();
     match fitted.position {
         Position::Feature => {
             let place = Fixed { name: position::FIELD.to_owned(), key: position::key(1) };
@@ -141,7 +141,7 @@ fn importance(fitted: &Fitted) -> (Vec<f32>, Vec<f32>) {
     let widths = (numeric.len(), fields.len());
     let Model::Trees(forest, _) = &fitted.model else { return shares(&[], &[], widths) };
     let own = numeric.len() - *user_numeric;
-    let origins = fitted.encoding.encoding.origins((*user_numeric, own));
+    let origins = fitted.encoding.encoding().origins((*user_numeric, own));
     shares(&forest.importance_gain(), &origins, widths)
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Buckets, Code, Codes, EDGES_MAX, Encoding, FIXED_MAX, Fixed, Halves, KEYS_MAX, NAME_BYTES_MAX,
+    PAIRED_MAX,
 };
 use crate::manifest::COLUMNS_MAX;
 
@@ -10,6 +11,7 @@ const BUCKETS: u8 = 1;
 const BOTH: u8 = 2;
 const CODES: u8 = 3;
 const FIXED: u8 = 4;
+const PAIRS: u8 = 5;
 /// Ranks are whole numbers that an f32 holds exactly.
 const RANK_MAX: f32 = 16_777_216.0;
 
@@ -20,6 +22,7 @@ pub(super) fn encode(encoding: &Encoding, out: &mut Vec<u8>) {
         Encoding::Both(it) => (BOTH, [it.user.len(), it.own.len()]),
         Encoding::Codes(it) => (CODES, [it.user.len(), it.own.len()]),
         // Whether another one follows, instead of columns of the user.
+        Encoding::Pairs(inner, fields) => (PAIRS, [usize::from(!inner.is_plain()), *fields]),
         Encoding::Fixed(inner, it) => (FIXED, [usize::from(!inner.is_plain()), it.len()]),
     };
     out.extend_from_slice(MAGIC);
@@ -29,6 +32,7 @@ pub(super) fn encode(encoding: &Encoding, out: &mut Vec<u8>) {
         Encoding::Plain => {}
         Encoding::Buckets(it) | Encoding::Both(it) => it.iter().for_each(|one| buckets(one, out)),
         Encoding::Codes(it) => it.iter().for_each(|one| codes(one, out)),
+        Encoding::Pairs(inner, _) => encode(inner, out),
         Encoding::Fixed(inner, it) => {
             it.iter().for_each(|one| fixed(one, out));
             encode(inner, out);
@@ -84,7 +88,8 @@ pub(super) fn decode(mut bytes: &[u8]) -> Result<Encoding, String> {
             Encoding::Codes(Halves::cut(all?, user))
         }
         FIXED => return take_fixed(bytes, user, own),
-        other => return Err(format!("form {other} is none; there are 1 to 4")),
+        PAIRS => return take_pairs(bytes, user, own),
+        other => return Err(format!("form {other} is none; there are 1 to 5")),
     };
     match bytes.len() {
         0 => Ok(encoding),
@@ -144,16 +149,42 @@ fn take_fixed(bytes: &mut &[u8], follows: usize, own: usize) -> Result<Encoding,
         }
         fields.push(Fixed { name, key });
     }
-    let inner = match follows == 0 {
-        true if bytes.is_empty() => Encoding::Plain,
-        true => return Err(format!("{} bytes belong to nothing", bytes.len())),
-        // Looked at before it is read: nothing is nested deeper.
-        false if bytes.get(MAGIC.len()) == Some(&FIXED) => {
-            return Err("fixed fields within fixed fields".to_owned());
-        }
-        false => decode(bytes)?,
-    };
+    let inner = take_inner(bytes, follows, &[FIXED], "fixed fields")?;
     Ok(Encoding::Fixed(Box::new(inner), fields))
+}
+
+/// Pairs of so many fields, and the encoding before them, if there is any, which has none of its own.
+fn take_pairs(bytes: &mut &[u8], follows: usize, fields: usize) -> Result<Encoding, String> {
+    if follows > 1 || !(2..=PAIRED_MAX).contains(&fields) {
+        return Err(format!(
+            "pairs of {fields} fields before {follows} encodings; 2 to {PAIRED_MAX}, before one or none"
+        ));
+    }
+    let inner = take_inner(bytes, follows, &[PAIRS, FIXED], "pairs")?;
+    Ok(Encoding::Pairs(Box::new(inner), fields))
+}
+
+/// What follows, of another form than these.
+fn take_inner(
+    bytes: &mut &[u8],
+    follows: usize,
+    outer: &[u8],
+    within: &str,
+) -> Result<Encoding, String> {
+    if follows == 0 {
+        return match bytes.len() {
+            0 => Ok(Encoding::Plain),
+            more => Err(format!("{more} bytes belong to nothing")),
+        };
+    }
+    // Looked at before it is read: nothing is nested deeper than fixed fields, pairs, one more.
+    match bytes.get(MAGIC.len()) {
+        Some(form @ (&FIXED | &PAIRS)) if outer.contains(form) => {
+            let form = if *form == FIXED { "fixed fields" } else { "pairs" };
+            Err(format!("{form} within {within}"))
+        }
+        _ => decode(bytes),
+    }
 }
 
 fn take_codes(bytes: &mut &[u8], left: &mut usize) -> Result<Codes, String> {
@@ -189,7 +220,7 @@ fn is_sound(code: &Code) -> bool {
 mod tests {
     use super::*;
 
-    fn all() -> [Encoding; 5] {
+    fn all() -> [Encoding; 8] {
         let buckets = || {
             let edges = vec![-1.5, 0.0, 3.25e-20];
             let all = vec![Buckets::new("a", edges), Buckets::new("b", Vec::new())];
@@ -199,10 +230,15 @@ mod tests {
         let place = |name: &str, key| Fixed { name: name.to_owned(), key };
         let known = vec![code(9, 0.0, -1.0), code(3, 1.0, 0.5), code(u64::MAX, f32::NAN, 2.0)];
         let codes = vec![Codes::new(known, -2.0), Codes::new(vec![code(1, 0.0, 0.0)], f32::NAN)];
+        let pairs = |inner| Encoding::Pairs(Box::new(inner), 2);
+        let both = pairs(Encoding::Buckets(buckets()));
         [
             Encoding::Buckets(buckets()),
             Encoding::Both(buckets()),
             Encoding::Codes(Halves::cut(codes, 1)),
+            pairs(Encoding::Plain),
+            both.clone(),
+            Encoding::Fixed(Box::new(both), vec![place("place", 7)]),
             Encoding::Fixed(Box::new(Encoding::Plain), vec![place("place", 7), place("é", 0)]),
             Encoding::Fixed(Box::new(Encoding::Buckets(buckets())), vec![place("place", 7)]),
         ]
@@ -253,11 +289,12 @@ mod tests {
         plain.row((1, 1), (&[0.5, 0.6], &[1, 2]), &mut numbers, &mut keys);
         assert_eq!((numbers, keys), (vec![0.5, 0.6], vec![1, 2, 7, 0]));
         let mut keys = Vec::new();
-        buckets.half(Half::User, &[0.5], &[1], &mut Vec::new(), &mut keys);
+        buckets.half(Half::User, (&[0.5], &[], &[1]), &mut Vec::new(), &mut keys);
         assert_eq!(keys.len(), 2, "the user's half has none");
-        buckets.half(Half::Own, &[0.5], &[2], &mut Vec::new(), &mut keys);
+        buckets.half(Half::Own, (&[0.5], &[1], &[2]), &mut Vec::new(), &mut keys);
         assert_eq!((keys.len(), keys[4]), (5, 7));
-        let names = buckets.names(Half::Own, &["b".to_owned()], &["ad".to_owned()]);
+        let [user, ad, column] = ["user", "ad", "b"].map(|name| [name.to_owned()]);
+        let names = buckets.names(Half::Own, (&column, &user, &ad));
         assert_eq!(names.1, ["ad", "b", "place"]);
         // One within another would be read for ever.
         let nested = Encoding::Fixed(Box::new(plain), vec![Fixed { name: "a".into(), key: 1 }]);
@@ -265,11 +302,39 @@ mod tests {
     }
 
     #[test]
+    fn pairs_stand_behind_their_half_and_before_what_is_fixed() {
+        use super::super::Half;
+        let [.., plain_pairs, _, all, _, _] = all();
+        let (mut numbers, mut keys) = (Vec::new(), Vec::new());
+        all.row((1, 1), (&[0.5, 0.6], &[1, 2]), &mut numbers, &mut keys);
+        // User's key and bucket; candidate's, the pair, the fixed one.
+        assert!(numbers.is_empty() && keys.len() == 6 && keys[5] == 7, "{keys:?}");
+        assert_eq!((keys[0], keys[2]), (1, 2));
+        let pair = keys[4];
+        let mut plain = Vec::new();
+        plain_pairs.row((0, 1), (&[], &[1, 2]), &mut numbers, &mut plain);
+        assert_eq!(plain, [1, 2, pair]);
+        let [user, ad] = ["user", "ad"].map(|name| [name.to_owned()]);
+        let names = all.names(Half::Own, (&["b".to_owned()], &user, &ad));
+        assert_eq!(names.1, ["ad", "b", "user with ad", "place"]);
+        let check = |outer: Encoding, wanted: &str| {
+            let told = Encoding::decode(&bytes(&outer)).expect_err("refused");
+            assert!(told.contains(wanted), "{told:?} has not {wanted:?}");
+        };
+        let of = |inner: &Encoding, fields| Encoding::Pairs(Box::new(inner.clone()), fields);
+        check(of(&plain_pairs, 2), "pairs within pairs");
+        check(of(&all, 2), "fixed fields within pairs");
+        check(of(&Encoding::Plain, 1), "pairs of 1 fields before 0 encodings");
+        check(of(&Encoding::Plain, PAIRED_MAX + 1), "pairs of 33 fields");
+    }
+
+    #[test]
     fn what_is_missing_rare_or_unknown_is_told_apart() {
         let [_, _, codes, ..] = all();
         let mut numbers = Vec::new();
         for key in [9, u64::MAX, 77, 0] {
-            codes.half(super::super::Half::User, &[], &[key], &mut numbers, &mut Vec::new());
+            let row = (&[][..], &[][..], &[key][..]);
+            codes.half(super::super::Half::User, row, &mut numbers, &mut Vec::new());
         }
         let nan = f32::NAN;
         let expected = [0.0, -1.0, nan, 2.0, nan, -2.0, nan, nan];

@@ -5,12 +5,15 @@
 //!   the same, and "missing" is a bucket of its own. A network may have the numbers besides.
 //! - Trees take numbers: each category becomes its rank by frequency, and how often it was clicked
 //!   ([`Codes`]).
+//! - A linear model knows no pair of categories by itself: each two may be one more category
+//!   ([`Encoding::Pairs`]).
 //!
-//! A row has a user's half and a candidate's; each is encoded by itself, so what all candidates of a request
-//! share is encoded once, and stays in front.
+//! A row has a user's half and a candidate's; the user's is encoded by itself, so what all candidates of a
+//! request share is encoded once, and stays in front.
 
 mod bytes;
 mod codes;
+mod pairs;
 
 use reckon_event::name_key;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -37,6 +40,9 @@ pub enum Encoding {
     Both(Halves<Buckets>),
     /// Each field numbers; no categories are left.
     Codes(Halves<Codes>),
+    /// Encoded so, and then each two of so many fields as one more, behind those of the half that has the later
+    /// one of them.
+    Pairs(Box<Encoding>, usize),
     /// Encoded so, and then fields that every row has alike, behind those of the candidate. What differed from row
     /// to row while learning, and is one thing when scoring: the place a row is shown at.
     Fixed(Box<Encoding>, Vec<Fixed>),
@@ -51,6 +57,8 @@ pub struct Fixed {
     pub key: u64,
 }
 
+/// Fields of which each two are one more, at most: they make 496.
+pub const PAIRED_MAX: usize = 32;
 /// Fixed fields, at most.
 pub const FIXED_MAX: usize = 16;
 /// Bytes of a fixed field's name, 1 to so many.
@@ -138,12 +146,11 @@ impl Encoding {
         matches!(self, Encoding::Plain)
     }
 
-    /// Appends half an encoded row: numbers and keys.
+    /// Appends half an encoded row: numbers and keys. A candidate's half has to know the user's keys, `before`.
     pub fn half(
         &self,
         half: Half,
-        numbers: &[f32],
-        keys: &[u64],
+        (numbers, before, keys): (&[f32], &[u64], &[u64]),
         numeric: &mut Vec<f32>,
         out: &mut Vec<u64>,
     ) {
@@ -167,8 +174,12 @@ impl Encoding {
                     field.push(key, numeric);
                 }
             }
+            Encoding::Pairs(inner, _) => {
+                inner.half(half, (numbers, before, keys), numeric, out);
+                pairs::push(before, keys, out);
+            }
             Encoding::Fixed(inner, fixed) => {
-                inner.half(half, numbers, keys, numeric, out);
+                inner.half(half, (numbers, before, keys), numeric, out);
                 if half == Half::Own {
                     out.extend(fixed.iter().map(|field| field.key));
                 }
@@ -186,16 +197,16 @@ impl Encoding {
     ) {
         let (user_numbers, own_numbers) = numbers.split_at(user_columns);
         let (user_keys, own_keys) = keys.split_at(user_fields);
-        self.half(Half::User, user_numbers, user_keys, numeric, out);
-        self.half(Half::Own, own_numbers, own_keys, numeric, out);
+        self.half(Half::User, (user_numbers, &[], user_keys), numeric, out);
+        self.half(Half::Own, (own_numbers, user_keys, own_keys), numeric, out);
     }
 
-    /// Names of a half's encoded columns and fields, from those of the half.
+    /// Names of a half's encoded columns and fields, from those of the half, and from the user's fields where it
+    /// is the candidate's.
     pub fn names(
         &self,
         half: Half,
-        columns: &[String],
-        fields: &[String],
+        (columns, before, fields): (&[String], &[String], &[String]),
     ) -> (Vec<String>, Vec<String>) {
         match self {
             Encoding::Plain => (columns.to_vec(), fields.to_vec()),
@@ -206,8 +217,13 @@ impl Encoding {
                 let names = named.flat_map(|(codes, name)| codes.names(name));
                 (columns.iter().cloned().chain(names).collect(), Vec::new())
             }
+            Encoding::Pairs(inner, _) => {
+                let (columns, mut names) = inner.names(half, (columns, before, fields));
+                names.extend(pairs::names(before, fields));
+                (columns, names)
+            }
             Encoding::Fixed(inner, fixed) => {
-                let (columns, mut fields) = inner.names(half, columns, fields);
+                let (columns, mut fields) = inner.names(half, (columns, before, fields));
                 if half == Half::Own {
                     fields.extend(fixed.iter().map(|field| field.name.clone()));
                 }
@@ -220,7 +236,9 @@ impl Encoding {
     pub fn categorical(&self, (user_columns, own_columns): (usize, usize)) -> Vec<usize> {
         let codes = match self {
             Encoding::Codes(codes) => codes,
-            Encoding::Fixed(inner, _) => return inner.categorical((user_columns, own_columns)),
+            Encoding::Pairs(inner, _) | Encoding::Fixed(inner, _) => {
+                return inner.categorical((user_columns, own_columns));
+            }
             _ => return Vec::new(),
         };
         let mut places = Vec::new();
@@ -246,7 +264,9 @@ impl Encoding {
                 return (0..columns).map(Origin::Column).collect();
             }
             Encoding::Buckets(_) => return Vec::new(),
-            Encoding::Fixed(inner, _) => return inner.origins((user_columns, own_columns)),
+            Encoding::Pairs(inner, _) | Encoding::Fixed(inner, _) => {
+                return inner.origins((user_columns, own_columns));
+            }
             Encoding::Codes(codes) => codes,
         };
         let fields = codes.iter().enumerate();
@@ -267,8 +287,8 @@ impl Encoding {
         let fields: Vec<_> = manifest.fields.iter().map(|field| field.name.clone()).collect();
         let (user_columns, own_columns) = columns.split_at(manifest.user_columns);
         let (user_fields, own_fields) = fields.split_at(manifest.user_fields);
-        let user = self.names(Half::User, user_columns, user_fields);
-        let own = self.names(Half::Own, own_columns, own_fields);
+        let user = self.names(Half::User, (user_columns, &[], user_fields));
+        let own = self.names(Half::Own, (own_columns, user_fields, own_fields));
         let defaults = |name: &String| {
             manifest.columns.iter().find(|column| column.name == *name).and_then(|it| it.default)
         };
@@ -290,7 +310,14 @@ impl Encoding {
         let fields = (manifest.user_fields, manifest.fields.len() - manifest.user_fields);
         let (what, found, wanted) = match self {
             Encoding::Plain => return Ok(()),
-            Encoding::Fixed(inner, _) => return inner.check(section, manifest),
+            Encoding::Pairs(_, paired) if *paired != manifest.fields.len() => {
+                let found = manifest.fields.len();
+                let reason = format!("it pairs {paired} fields; the manifest has {found}");
+                return Err(BundleError::section(section, reason));
+            }
+            Encoding::Pairs(inner, _) | Encoding::Fixed(inner, _) => {
+                return inner.check(section, manifest);
+            }
             Encoding::Buckets(it) | Encoding::Both(it) => {
                 ("columns", (it.user.len(), it.own.len()), columns)
             }
@@ -333,14 +360,16 @@ impl Encoded {
         self.user_keys.clear();
         self.numeric.clear();
         self.keys.clear();
-        let (numbers, keys) = (rows.user_numeric, rows.user_keys);
-        encoding.half(Half::User, numbers, keys, &mut self.user_numeric, &mut self.user_keys);
+        let users = rows.user_keys;
+        let user = (rows.user_numeric, &[][..], users);
+        encoding.half(Half::User, user, &mut self.user_numeric, &mut self.user_keys);
         let width = |length: usize| length.checked_div(rows.count).unwrap_or(0);
         let (columns, fields) = (width(rows.numeric.len()), width(rows.keys.len()));
         for row in 0..rows.count {
             let numbers = &rows.numeric[row * columns..][..columns];
             let keys = &rows.keys[row * fields..][..fields];
-            encoding.half(Half::Own, numbers, keys, &mut self.numeric, &mut self.keys);
+            let own = (numbers, users, keys);
+            encoding.half(Half::Own, own, &mut self.numeric, &mut self.keys);
         }
     }
 

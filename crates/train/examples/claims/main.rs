@@ -59,7 +59,7 @@ fn is_wanted(claim: &str) -> bool {
 const EPOCHS: Epochs = Epochs { most: 8, patience: 1, batch: 512 };
 
 fn linear() -> Learner {
-    Learner::Linear { options: LinearOptions::default(), epochs: EPOCHS }
+    Learner::linear(LinearOptions::default(), EPOCHS)
 }
 
 fn factor() -> Learner {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reckon_train::fit::{CodeOptions, FitOptions, Learner, TreeOptions};
+use reckon_train::fit::{CodeOptions, FitOptions, Learner, PAIRED_MAX, TreeOptions};
 use reckon_train::split::for_each_batch;
 use reckon_train::{Fitted, Order, Share, Silent, TrainError, fit};
 
@@ -32,14 +32,23 @@ pub const KINDS: [Kind; 4] = [
 ];
 
 /// Options to choose from, each with a name.
-fn choices(kind: &str, rows: u64) -> Vec<(&'static str, Learner)> {
+fn choices(kind: &str, rows: u64, fields: usize) -> Vec<(&'static str, Learner)> {
     match kind {
         "reckon-lr" => {
             let mut freer = Learner::usual_linear();
             if let Learner::Linear { options, .. } = &mut freer {
                 options.l1 = 0.2;
             }
-            vec![("usual", Learner::usual_linear()), ("l1 0.2", freer)]
+            let mut paired = Learner::usual_linear();
+            if let Learner::Linear { options, has_pairs, .. } = &mut paired {
+                // Many pairs weigh little each: one that must show a pull first is never asked.
+                (options.bits, options.alpha, options.l1, *has_pairs) = (24, 1.0, 0.0, true);
+            }
+            let mut all = vec![("usual", Learner::usual_linear()), ("l1 0.2", freer)];
+            if (2..=PAIRED_MAX).contains(&fields) {
+                all.push(("pairs of categories", paired));
+            }
+            all
         }
         "reckon-fm" => {
             let mut wider = Learner::usual_factor(false);
@@ -104,9 +113,10 @@ pub fn fit_all(folder: &Path, seeds: u64) -> Result<(), TrainError> {
 
 fn fit_kind(made: &Made, kind: &Kind, seeds: u64) -> Result<(), TrainError> {
     let rows = made.parts.train.end - made.parts.train.start;
+    let fields = made.table.schema().fields.len();
     let mut best: Option<(&str, Learner, Fitted)> = None;
     let mut told = Vec::new();
-    for (name, learner) in choices(kind.name, rows) {
+    for (name, learner) in choices(kind.name, rows, fields) {
         let (fitted, took) = fit_one(made, &learner, 1)?;
         told.push(format!(
             "{name}: validation log loss {:.5} after {} epochs, {took:.1?}",

@@ -42,6 +42,9 @@ pub(super) struct Best {
 pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, TrainError> {
     let epochs = task.options.learner.epochs();
     let encoding = match task.options.learner {
+        Learner::Linear { has_pairs: true, .. } => {
+            Encoder::buckets(task.table, &task.train)?.paired()?
+        }
         Learner::Linear { .. } | Learner::Factor { .. } => {
             Encoder::buckets(task.table, &task.train)?
         }
@@ -195,7 +198,7 @@ fn learn(
 /// that is known of a row is held against its clicks.
 fn examination(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Examination, TrainError> {
     const EPOCHS: Epochs = Epochs { most: 6, patience: 2, batch: 512 };
-    let learner = Learner::Linear { options: LinearOptions::default(), epochs: EPOCHS };
+    let learner = Learner::linear(LinearOptions::default(), EPOCHS);
     let options =
         FitOptions { learner, position: Position::Tower, checkpoint: None, ..task.options.clone() };
     let (train, validation) = (task.train.clone(), task.validation.clone());

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use reckon_bundle::encoding::{Buckets, Code, Codes, Halves, KEYS_MAX};
+use reckon_bundle::encoding::{Buckets, Code, Codes, Half, Halves, KEYS_MAX, PAIRED_MAX};
 
 use crate::split::for_each_batch;
 use crate::{Order, Rows, Schema, Share, Table, TrainError};
@@ -52,8 +52,11 @@ impl CodeOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoder {
     /// How rows become a model's.
-    pub encoding: Encoding,
+    encoding: Encoding,
+    /// What rows look like.
     schema: Schema,
+    /// What encoded rows look like.
+    encoded: Schema,
     options: CodeOptions,
 }
 
@@ -65,7 +68,8 @@ impl Encoder {
 
     /// This encoding, for rows of this schema.
     pub fn of(encoding: Encoding, schema: &Schema) -> Self {
-        Encoder { encoding, schema: schema.clone(), options: CodeOptions::USUAL }
+        let encoded = encoded(&encoding, schema);
+        Encoder { encoding, schema: schema.clone(), encoded, options: CodeOptions::USUAL }
     }
 
     /// Buckets for every column, by the quantiles of a share.
@@ -86,20 +90,27 @@ impl Encoder {
         Ok(Encoder { options, ..Encoder::of(Encoding::Codes(halves), table.schema()) })
     }
 
-    /// What encoded rows look like.
-    pub fn schema(&self) -> Schema {
-        use reckon_bundle::encoding::Half;
-        let Schema { numeric, fields, user_numeric, user_fields } = &self.schema;
-        let (user_columns, own_columns) = numeric.split_at(*user_numeric);
-        let (user_keys, own_keys) = fields.split_at(*user_fields);
-        let user = self.encoding.names(Half::User, user_columns, user_keys);
-        let own = self.encoding.names(Half::Own, own_columns, own_keys);
-        Schema {
-            user_numeric: user.0.len(),
-            user_fields: user.1.len(),
-            numeric: [user.0, own.0].concat(),
-            fields: [user.1, own.1].concat(),
+    /// How rows become a model's.
+    pub fn encoding(&self) -> &Encoding {
+        &self.encoding
+    }
+
+    /// The same, and each two fields as one more.
+    pub fn paired(self) -> Result<Self, TrainError> {
+        let fields = self.schema.fields.len();
+        if !(2..=PAIRED_MAX).contains(&fields) {
+            let problem = format!(
+                "rows have {fields} fields, and pairs are of 2 to {PAIRED_MAX}: fit without pairs, or on other \
+                 fields"
+            );
+            return Err(TrainError::option("linear.pairs", problem));
         }
+        Ok(Encoder::of(Encoding::Pairs(Box::new(self.encoding), fields), &self.schema))
+    }
+
+    /// What encoded rows look like.
+    pub fn schema(&self) -> &Schema {
+        &self.encoded
     }
 
     /// Which encoded columns are categories, though they are numbers.
@@ -118,8 +129,7 @@ impl Encoder {
         for row in rows.iter() {
             self.encoding.row(users, (row.numeric, row.keys), &mut numeric, &mut keys);
         }
-        let schema = self.schema();
-        let (columns, fields) = (schema.numeric.len(), schema.fields.len());
+        let (columns, fields) = (self.encoded.numeric.len(), self.encoded.fields.len());
         *out = Rows {
             columns,
             fields,
@@ -141,11 +151,26 @@ impl Encoder {
             let places = self.categorical().into_iter().zip(codes.iter()).enumerate();
             for (field, (place, codes)) in places.filter(|(_, (_, codes))| codes.width() == 2) {
                 let (odds, base) = (place + 1, codes.base());
-                let (counts, waiting) = (HashMap::new(), Vec::new());
-                fields.push(Running { field, odds, base, counts, waiting, let_go: 0.0 });
+                let (tally, waiting) = (Tally::of(COUNTED_MAX), Vec::new());
+                fields.push(Running { field, odds, base, tally, waiting });
             }
         }
         Ordered { encoder: self, fields, list: None }
+    }
+}
+
+/// What rows of this schema look like when they are encoded so.
+fn encoded(encoding: &Encoding, schema: &Schema) -> Schema {
+    let Schema { numeric, fields, user_numeric, user_fields } = schema;
+    let (user_columns, own_columns) = numeric.split_at(*user_numeric);
+    let (user_keys, own_keys) = fields.split_at(*user_fields);
+    let user = encoding.names(Half::User, (user_columns, &[], user_keys));
+    let own = encoding.names(Half::Own, (own_columns, user_keys, own_keys));
+    Schema {
+        user_numeric: user.0.len(),
+        user_fields: user.1.len(),
+        numeric: [user.0, own.0].concat(),
+        fields: [user.1, own.1].concat(),
     }
 }
 
@@ -165,11 +190,9 @@ struct Running {
     /// The encoded column of its log odds.
     odds: usize,
     base: f32,
-    counts: HashMap<u64, Count>,
+    tally: Tally,
     /// Keys of the list that has not ended, whether they were clicked, and what they weigh.
     waiting: Vec<(u64, bool, f32)>,
-    /// Keys of fewer rows were let go of.
-    let_go: f64,
 }
 
 impl Ordered<'_> {
@@ -195,7 +218,7 @@ impl Ordered<'_> {
 
 impl Running {
     fn odds(&self, key: u64, prior_rows: f64) -> f32 {
-        self.counts.get(&key).copied().unwrap_or_default().odds(self.base, prior_rows)
+        self.tally.count(key).odds(self.base, prior_rows)
     }
 
     fn wait(&mut self, key: u64, label: bool, weight: f32) {
@@ -209,12 +232,7 @@ impl Running {
     /// From here on its rows are earlier ones.
     fn end_list(&mut self) {
         for (key, label, weight) in self.waiting.drain(..) {
-            self.counts.entry(key).or_default().add(label, weight);
-        }
-        while self.counts.len() > COUNTED_MAX {
-            self.let_go += 1.0;
-            let least = self.let_go;
-            self.counts.retain(|_, count| count.rows > least);
+            self.tally.add(key, label, weight);
         }
     }
 }
@@ -240,32 +258,58 @@ impl Count {
     }
 }
 
-/// The keys of a field.
-#[derive(Default)]
-struct Counts {
-    keys: HashMap<u64, Count>,
-    all: Count,
-    /// Keys of fewer rows were let go of.
+/// Counts of so many keys at most: when they are more, the rarest are let go of, and begin anew.
+#[derive(Debug)]
+struct Tally {
+    counts: HashMap<u64, Count>,
+    keys_max: usize,
+    /// Keys of no more rows were let go of.
     let_go: f64,
+}
+
+impl Tally {
+    fn of(keys_max: usize) -> Self {
+        Tally { counts: HashMap::new(), keys_max, let_go: 0.0 }
+    }
+
+    fn add(&mut self, key: u64, label: bool, weight: f32) {
+        self.counts.entry(key).or_default().add(label, weight);
+        while self.counts.len() > self.keys_max {
+            self.let_go += 1.0;
+            let least = self.let_go;
+            self.counts.retain(|_, count| count.rows > least);
+        }
+    }
+
+    /// None of a key that is not there.
+    fn count(&self, key: u64) -> Count {
+        self.counts.get(&key).copied().unwrap_or_default()
+    }
+}
+
+/// The keys of a field.
+struct Counts {
+    keys: Tally,
+    all: Count,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts { keys: Tally::of(COUNTED_MAX), all: Count::default() }
+    }
 }
 
 impl Counts {
     fn see(&mut self, key: u64, label: bool, weight: f32) {
         self.all.add(label, weight);
-        if key == 0 {
-            return;
-        }
-        self.keys.entry(key).or_default().add(label, weight);
-        while self.keys.len() > COUNTED_MAX {
-            self.let_go += 1.0;
-            let least = self.let_go;
-            self.keys.retain(|_, count| count.rows > least);
+        if key != 0 {
+            self.keys.add(key, label, weight);
         }
     }
 
     /// The most frequent keys; of equals the lower first.
     fn codes(&self, keys_max: usize, options: &CodeOptions) -> Codes {
-        let mut keys: Vec<_> = self.keys.iter().map(|(&key, &count)| (key, count)).collect();
+        let mut keys: Vec<_> = self.keys.counts.iter().map(|(&key, &count)| (key, count)).collect();
         keys.sort_unstable_by(|left, right| {
             right.1.rows.total_cmp(&left.1.rows).then(left.0.cmp(&right.0))
         });
@@ -410,6 +454,22 @@ mod tests {
             }
             assert_eq!(moved, expected, "lists of {list}");
         }
+    }
+
+    #[test]
+    fn the_rarest_keys_are_let_go_of_and_begin_anew() {
+        let mut tally = Tally::of(100);
+        for round in 0..20 {
+            (0..10).for_each(|key| tally.add(key, round % 2 == 0, 1.0));
+            (0..60).for_each(|at| tally.add(1_000 + round * 60 + at, true, 1.0));
+            assert!(tally.counts.len() <= 100, "{} keys", tally.counts.len());
+        }
+        for key in 0..10 {
+            let Count { rows, clicks } = tally.count(key);
+            assert!(rows > 10.0 && clicks <= rows / 2.0 + 1.0, "{key}: {rows} rows, {clicks}");
+        }
+        assert_eq!(tally.count(1_000).rows, 0.0, "one of the first round is gone");
+        assert!(tally.let_go > 0.0, "nothing was let go of");
     }
 
     #[test]

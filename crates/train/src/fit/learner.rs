@@ -28,7 +28,7 @@ pub(super) enum Learning {
 impl Learning {
     /// A model that has seen nothing, for encoded rows of this shape.
     pub fn new(task: &Task<'_>, encoding: &Encoder) -> Result<Self, TrainError> {
-        let schema = task.options.position.schema(encoding.schema());
+        let schema = task.options.position.schema(encoding.schema().clone());
         let start = task.click_rate.clamp(1e-4, 0.5) as f32;
         match &task.options.learner {
             Learner::Linear { options, .. } => {

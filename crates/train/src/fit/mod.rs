@@ -30,6 +30,7 @@ pub use checkpoint::Checkpoint;
 pub use encoding::{CodeOptions, Encoder, Encoding, Ordered};
 pub use model::Model;
 pub use options::{Epochs, FitOptions, Learner};
+pub use reckon_bundle::encoding::PAIRED_MAX;
 pub use trees::TreeOptions;
 
 /// A model with everything that a bundle says of it.

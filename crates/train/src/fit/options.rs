@@ -42,6 +42,9 @@ pub enum Learner {
     Linear {
         /// Its rates.
         options: LinearOptions,
+        /// Each two categories of a row are one more: of 2 to 32 fields. Where what counts is who sees which ad,
+        /// and there are rows enough to tell; it costs as many times the work as there are pairs to a field.
+        has_pairs: bool,
         /// How long it learns.
         epochs: Epochs,
     },
@@ -185,7 +188,12 @@ impl Learner {
     /// many it costs little, since a key that tells something is soon past it.
     pub fn usual_linear() -> Self {
         let options = LinearOptions { alpha: 4.0, l1: 1.0, ..LinearOptions::default() };
-        Learner::Linear { options, epochs: Epochs { most: 40, patience: 3, ..Epochs::USUAL } }
+        Learner::linear(options, Epochs { most: 40, patience: 3, ..Epochs::USUAL })
+    }
+
+    /// A logistic regression of single categories.
+    pub fn linear(options: LinearOptions, epochs: Epochs) -> Self {
+        Learner::Linear { options, has_pairs: false, epochs }
     }
 
     /// The usual factorisation machine, field-aware or not.

@@ -13,7 +13,7 @@ use reckon_train::{
     for_each_answer, report,
 };
 
-use crate::learners::{dcn, factor, linear};
+use crate::learners::{dcn, factor, linear, paired};
 use crate::market::{self, Market};
 
 const MARKET: Market = Market { rows: 30_000, list: 1, seed: 5, bias: 0.0, users: 35, ads: 20 };
@@ -172,6 +172,11 @@ fn a_linear_model_is_the_one_that_was_fitted() {
 }
 
 #[test]
+fn pairs_are_those_that_were_fitted() {
+    check(paired(SHORT));
+}
+
+#[test]
 fn a_factorisation_machine_is_the_one_that_was_fitted() {
     check(factor(false, SHORT));
 }
@@ -188,7 +193,8 @@ fn a_network_is_the_one_that_was_fitted() {
 
 #[test]
 fn a_place_that_was_a_field_is_place_1_in_a_bundle() {
-    for learner in [linear(SHORT), factor(false, SHORT), factor(true, SHORT), network()] {
+    let factors = [factor(false, SHORT), factor(true, SHORT)];
+    for learner in [linear(SHORT), paired(SHORT), network()].into_iter().chain(factors) {
         check_with(learner, Position::Feature);
     }
 }

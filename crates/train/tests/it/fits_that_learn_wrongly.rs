@@ -12,7 +12,7 @@ use reckon_train::{
     fit,
 };
 
-use crate::learners::{Said, dcn, factor, linear};
+use crate::learners::{Said, dcn, factor, linear, paired};
 use crate::market::{self, Market};
 
 const MARKET: Market = Market { rows: 40_000, list: 5, seed: 11, bias: 0.0, users: 35, ads: 20 };
@@ -64,6 +64,15 @@ fn a_linear_model_learns_all_but_the_pairs() {
 }
 
 #[test]
+fn a_linear_model_of_pairs_learns_them() {
+    let fitted = check(paired(EPOCHS), 0.03);
+    assert_eq!(
+        fitted.encoding.schema().fields,
+        ["user", "straight", "ad", "bent", "noise", "user with ad"]
+    );
+}
+
+#[test]
 fn a_factorisation_machine_learns_pairs() {
     check(factor(false, EPOCHS), 0.03);
 }
@@ -76,13 +85,13 @@ fn a_field_aware_machine_learns_pairs() {
 #[test]
 fn a_network_learns_numbers_and_pairs() {
     let fitted = check(dcn(EPOCHS), 0.035);
-    assert_eq!(fitted.encoding.encoding, Encoding::Plain);
+    assert_eq!(fitted.encoding.encoding(), &Encoding::Plain);
 }
 
 #[test]
 fn a_network_learns_curves_from_buckets() {
     let fitted = check(dcn_held(), 0.03);
-    let Encoding::Both(columns) = &fitted.encoding.encoding else {
+    let Encoding::Both(columns) = fitted.encoding.encoding() else {
         panic!("{:?}", fitted.encoding)
     };
     assert_eq!(columns.iter().count(), market::schema().numeric.len());
@@ -92,9 +101,14 @@ fn a_network_learns_curves_from_buckets() {
 fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     let (_folder, table) = table(Market { rows: 6_000, ..MARKET });
     let parts = Parts::usual(&table).expect("parts");
-    for learner in
-        [linear(EPOCHS), factor(false, EPOCHS), factor(true, EPOCHS), dcn(EPOCHS), dcn_held()]
-    {
+    for learner in [
+        linear(EPOCHS),
+        paired(EPOCHS),
+        factor(false, EPOCHS),
+        factor(true, EPOCHS),
+        dcn(EPOCHS),
+        dcn_held(),
+    ] {
         let fitted = |seed| {
             let options = FitOptions { seed, ..FitOptions::of(learner.clone()) };
             fit(&table, &parts, &options, &mut Silent).expect("a model")
@@ -207,6 +221,9 @@ fn what_cannot_be_learned_is_refused_with_the_reason() {
     }
     let reason = refused(&table, FitOptions::of(wild));
     assert!(reason.contains("alpha must be above 0"), "{reason}");
+    let alone = with_one_field(&table, &folder.path().join("alone"));
+    let reason = refused(&alone, FitOptions::of(paired(EPOCHS)));
+    assert!(reason.starts_with("linear.pairs: rows have 1 fields"), "{reason}");
     let options =
         FitOptions { sampling: Sampling { one_in: 0, seed: 1 }, ..FitOptions::of(linear(EPOCHS)) };
     assert!(refused(&table, options).starts_with("sampling: one in at least 1"));
@@ -225,15 +242,31 @@ fn without_clicks(table: &Table, path: &std::path::Path) -> Table {
     writer.finish().expect("a table is finished")
 }
 
+fn with_one_field(table: &Table, path: &std::path::Path) -> Table {
+    let mut schema = table.schema().clone();
+    schema.fields.truncate(1);
+    let mut writer = TableWriter::create(path, &schema).expect("a table begins");
+    let all = Share::all(0..table.len());
+    let mut push = |row: RowRef<'_>| writer.push(RowRef { keys: &row.keys[..1], ..row });
+    for_each_batch(table, &all, Order::Logged, |batch: &Rows| batch.iter().try_for_each(&mut push))
+        .expect("rows are copied");
+    writer.finish().expect("a table is finished")
+}
+
 #[test]
 fn a_fit_that_was_stopped_goes_on_bit_for_bit() {
     let (folder, table) = table(Market { rows: 6_000, ..MARKET });
     let parts = Parts::usual(&table).expect("parts");
     let path = folder.path().join("unfinished");
     let mut stops = 0;
-    for learner in
-        [linear(EPOCHS), factor(false, EPOCHS), factor(true, EPOCHS), dcn(EPOCHS), dcn_held()]
-    {
+    for learner in [
+        linear(EPOCHS),
+        paired(EPOCHS),
+        factor(false, EPOCHS),
+        factor(true, EPOCHS),
+        dcn(EPOCHS),
+        dcn_held(),
+    ] {
         let plain = FitOptions::of(learner);
         let whole = fit(&table, &parts, &plain, &mut Silent).expect("a model");
         let checkpoint = Some(Checkpoint { path: path.clone(), batches: 7 });

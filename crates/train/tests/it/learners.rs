@@ -7,7 +7,12 @@ use reckon_train::split::for_each_batch;
 use reckon_train::{Order, Parts, Share, Table};
 
 pub fn linear(epochs: Epochs) -> Learner {
-    Learner::Linear { options: LinearOptions { bits: 14, ..LinearOptions::default() }, epochs }
+    Learner::linear(LinearOptions { bits: 14, ..LinearOptions::default() }, epochs)
+}
+
+pub fn paired(epochs: Epochs) -> Learner {
+    let options = LinearOptions { bits: 14, ..LinearOptions::default() };
+    Learner::Linear { options, has_pairs: true, epochs }
 }
 
 pub fn factor(is_field_aware: bool, epochs: Epochs) -> Learner {

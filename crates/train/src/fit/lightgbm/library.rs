@@ -61,8 +61,9 @@ fn done(code: c_int) -> Result<(), TrainError> {
     Err(TrainError::Library(text.to_string_lossy().into_owned()))
 }
 
+/// Of texts that are made here.
 fn text_of(text: &str) -> CString {
-    CString::new(text).expect("parameters, names and models have no zero byte")
+    CString::new(text).expect("parameters and names are made without a zero byte")
 }
 
 /// Values from which bins are found.
@@ -320,7 +321,9 @@ impl<'d> Booster<'d> {
     /// Puts the trees of a text before its own. Their answers are the scores that its data sets
     /// started from.
     pub fn continue_from(&mut self, text: &str) -> Result<(), TrainError> {
-        let text = text_of(text);
+        let problem = "the trees to go on from have a zero byte, and the library would end there: \
+                       begin anew without them";
+        let text = CString::new(text).map_err(|_| TrainError::Library(problem.to_owned()))?;
         let (mut handle, mut iterations) = (ptr::null_mut(), 0);
         // SAFETY: a text that ends with a zero, of which nothing is kept.
         done(unsafe {

@@ -68,8 +68,9 @@ impl Growth {
             return Ok(Growth::default());
         };
         let Some(kept) = Kept::read(path, task_hash(task))? else { return Ok(Growth::default()) };
-        let text = String::from_utf8(kept.learner)
-            .map_err(|_| TrainError::content(path, "no whole unfinished fit: remove it"))?;
+        let text = String::from_utf8(kept.learner).ok().filter(|text| !text.contains('\0'));
+        let text =
+            text.ok_or_else(|| TrainError::content(path, "no whole unfinished fit: remove it"))?;
         let best = kept.best.map(|(at, loss, _)| (at, loss));
         Ok(Growth { trees: kept.epoch, best, text: Some(text) })
     }

@@ -43,12 +43,12 @@ impl<'a> Source<'a> {
         encoder: &'a Encoder,
         categorical: Vec<usize>,
     ) -> Result<Self, TrainError> {
-        let names = encoder.schema().numeric;
+        let names = &encoder.schema().numeric;
         if names.is_empty() {
             let problem = "trees take numbers, and these rows have neither numbers nor categories";
             return Err(TrainError::option("schema", problem));
         }
-        Ok(Source { task, encoder, names: safe(&names), categorical })
+        Ok(Source { task, encoder, names: safe(names), categorical })
     }
 
     /// How many rows a part has.

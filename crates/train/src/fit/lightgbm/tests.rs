@@ -253,7 +253,25 @@ fn what_lightgbm_refuses_is_told_in_its_words() {
     let mut booster = Booster::new([&data[0], &data[1]], &good).expect("a booster");
     let refused = booster.continue_from("no model").err().expect("it is refused");
     assert!(matches!(refused, TrainError::Library(_)), "{refused}");
+    let refused = booster.continue_from("tree\0").err().expect("it is refused").to_string();
+    assert!(refused.contains("zero byte"), "{refused}");
     assert!(booster.grow().expect("a tree"), "an error leaves the library whole");
+}
+
+#[test]
+fn a_checkpoint_whose_trees_are_no_text_is_refused_with_its_path() {
+    let mut made = Made::of(400, 5, SMALL);
+    let path = made.folder.path().join("unfinished");
+    made.options.checkpoint = Some(Checkpoint { path: path.clone(), batches: 7 });
+    let text = made.booster(2, 0.0, |booster| booster.text(2).expect("a text"));
+    for (end, is_refused) in [("", false), ("\n", false), ("\0", true)] {
+        let learner = format!("{text}{end}").into_bytes();
+        let kept = Kept { epoch: 2, done: 0, learner, best: None };
+        kept.write(&path, task_hash(&made.task())).expect("a checkpoint");
+        let told = made.grown().err().map(|error| error.to_string());
+        let wanted = format!("{}: no whole unfinished fit: remove it", path.display());
+        assert_eq!(told, is_refused.then_some(wanted), "{end:?}");
+    }
 }
 
 #[test]

@@ -63,10 +63,10 @@ fn table(rows: usize) -> (tempfile::TempDir, Table, Parts) {
 #[test]
 fn trees_come_near_the_truth_and_leave_lines_behind() {
     let (_folder, table, parts) = table(60_000);
-    let linear = Learner::Linear {
-        options: LinearOptions { bits: 14, ..LinearOptions::default() },
-        epochs: Epochs { most: 10, patience: 2, batch: 128 },
-    };
+    let linear = Learner::linear(
+        LinearOptions { bits: 14, ..LinearOptions::default() },
+        Epochs { most: 10, patience: 2, batch: 128 },
+    );
     let linear = fit(&table, &parts, &FitOptions::of(linear), &mut Silent).expect("a model");
     let line = Said::of(&linear, &table, &parts).auc();
     for is_row_wise in [false, true] {
