@@ -36,6 +36,8 @@ pub struct CodeOptions {
 impl CodeOptions {
     /// The usual.
     pub const USUAL: CodeOptions = CodeOptions { ranks: 1_000, rank_rows: 10, prior_rows: 20.0 };
+    /// Categories say nothing but what columns say of them: none has rows enough for a rank.
+    pub const NONE: CodeOptions = CodeOptions { ranks: 0, rank_rows: u64::MAX, prior_rows: 0.0 };
 
     pub(super) fn check(&self) -> Result<(), TrainError> {
         if self.ranks > KEYS_MAX {
