@@ -51,7 +51,7 @@ fn codes() -> Encoding {
 }
 
 /// "pairs", as the drawing has it.
-const PAIRS: u64 = 0x7061_6972_73;
+const PAIRS: u64 = 0x70_6169_7273;
 /// Encoded rows of neither stage of `two`: buckets and pairs.
 const PAIRED: usize = 2;
 

@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// "pairs": a pair is no value of any field, and no bucket of any column.
-const SEED: u64 = 0x7061_6972_73;
+const SEED: u64 = 0x70_6169_7273;
 
 /// The key of a pair; 0 where one of them is missing.
 pub(super) fn key(earlier: u64, later: u64) -> u64 {

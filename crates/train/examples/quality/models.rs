@@ -84,8 +84,7 @@ fn trees(rows: u64) -> Vec<(&'static str, Learner)> {
     };
     let usual = CodeOptions::USUAL;
     let ranked = CodeOptions { prior_rows: 0.0, ..usual };
-    // A rank that no category has enough rows for.
-    let none = CodeOptions { rank_rows: u64::MAX, ..ranked };
+    let none = CodeOptions::NONE;
     vec![
         ("31 leaves, odds", grown(31, 20, 0.0, usual)),
         ("15 leaves, held, odds", grown(15, 50, 5.0, usual)),

@@ -36,6 +36,8 @@ pub struct CodeOptions {
 impl CodeOptions {
     /// The usual.
     pub const USUAL: CodeOptions = CodeOptions { ranks: 1_000, rank_rows: 10, prior_rows: 20.0 };
+    /// Categories say nothing but what columns say of them: none has rows enough for a rank.
+    pub const NONE: CodeOptions = CodeOptions { ranks: 0, rank_rows: u64::MAX, prior_rows: 0.0 };
 
     pub(super) fn check(&self) -> Result<(), TrainError> {
         if self.ranks > KEYS_MAX {
@@ -54,9 +56,9 @@ pub struct Encoder {
     /// How rows become a model's.
     encoding: Encoding,
     /// What rows look like.
-    schema: Schema,
+    rows: Schema,
     /// What encoded rows look like.
-    encoded: Schema,
+    schema: Schema,
     options: CodeOptions,
 }
 
@@ -69,7 +71,7 @@ impl Encoder {
     /// This encoding, for rows of this schema.
     pub fn of(encoding: Encoding, schema: &Schema) -> Self {
         let encoded = encoded(&encoding, schema);
-        Encoder { encoding, schema: schema.clone(), encoded, options: CodeOptions::USUAL }
+        Encoder { encoding, rows: schema.clone(), schema: encoded, options: CodeOptions::USUAL }
     }
 
     /// Buckets for every column, by the quantiles of a share.
@@ -97,7 +99,7 @@ impl Encoder {
 
     /// The same, and each two fields as one more.
     pub fn paired(self) -> Result<Self, TrainError> {
-        let fields = self.schema.fields.len();
+        let fields = self.rows.fields.len();
         if !(2..=PAIRED_MAX).contains(&fields) {
             let problem = format!(
                 "rows have {fields} fields, and pairs are of 2 to {PAIRED_MAX}: fit without pairs, or on other \
@@ -105,18 +107,18 @@ impl Encoder {
             );
             return Err(TrainError::option("linear.pairs", problem));
         }
-        Ok(Encoder::of(Encoding::Pairs(Box::new(self.encoding), fields), &self.schema))
+        Ok(Encoder::of(Encoding::Pairs(Box::new(self.encoding), fields), &self.rows))
     }
 
     /// What encoded rows look like.
     pub fn schema(&self) -> &Schema {
-        &self.encoded
+        &self.schema
     }
 
     /// Which encoded columns are categories, though they are numbers.
     pub fn categorical(&self) -> Vec<usize> {
-        let users = self.schema.user_numeric;
-        self.encoding.categorical((users, self.schema.numeric.len() - users))
+        let users = self.rows.user_numeric;
+        self.encoding.categorical((users, self.rows.numeric.len() - users))
     }
 
     /// Puts the encoded rows in place of what `out` holds.
@@ -125,11 +127,11 @@ impl Encoder {
         let mut keys = std::mem::take(&mut out.keys);
         numeric.clear();
         keys.clear();
-        let users = (self.schema.user_numeric, self.schema.user_fields);
+        let users = (self.rows.user_numeric, self.rows.user_fields);
         for row in rows.iter() {
             self.encoding.row(users, (row.numeric, row.keys), &mut numeric, &mut keys);
         }
-        let (columns, fields) = (self.encoded.numeric.len(), self.encoded.fields.len());
+        let (columns, fields) = (self.schema.numeric.len(), self.schema.fields.len());
         *out = Rows {
             columns,
             fields,
