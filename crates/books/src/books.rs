@@ -8,6 +8,7 @@ use crate::catalog::{
 };
 use crate::error::Error;
 use crate::key::{ApiKey, SecretHash, Tenant};
+use crate::person::Persons;
 use crate::replay::{Claim, RequestDigest, StoredResponse};
 use crate::tombstone::Tombstones;
 
@@ -218,7 +219,9 @@ pub trait Replays: Send + Sync {
 
 /// All of it: what the server holds as `Arc<dyn Books>`.
 #[async_trait]
-pub trait Books: Advertisers + Campaigns + Ads + Keys + Leases + Replays + Tombstones {
+pub trait Books:
+    Advertisers + Campaigns + Ads + Keys + Leases + Persons + Replays + Tombstones
+{
     /// The catalog of every tenant as it stood at one moment.
     async fn load_catalog(&self) -> Result<Snapshot, Error>;
 

@@ -11,6 +11,7 @@ use crate::ledger::{
     BillingProfile, ENTRY_KEY_BYTES_MAX, Entry, EntryKind, FIGURES_MAX, FrozenFigure,
     LEDGER_ROWS_MAX, Slice,
 };
+use crate::person::{INTERESTS_MAX, Person};
 use crate::replay::{RESPONSE_BYTES_MAX, StoredResponse};
 
 /// The most items of one creation.
@@ -71,6 +72,10 @@ pub(crate) fn ad(ad: &Ad) -> Checked {
     if let Some(name) = &ad.append_click_id {
         parameter("append_click_id", name)?;
     }
+    optional_label("locale", ad.locale.as_deref())?;
+    if ad.quality_micros.is_some_and(|micros| !(0..=1_000_000).contains(&micros)) {
+        return Err(Error::invalid("quality", "must be 0 to 1"));
+    }
     time("created_at", ad.created_at)
 }
 
@@ -101,6 +106,23 @@ pub(crate) fn key(key: &ApiKey) -> Checked {
         return Err(Error::invalid("revoked_at", "must be absent: revoke the key after making it"));
     }
     time("created_at", key.created_at)
+}
+
+pub(crate) fn person(person: &Person) -> Checked {
+    if !person.person.is_some() {
+        return Err(Error::invalid("user_id", "must name a person"));
+    }
+    optional_label("locale", person.locale.as_deref())?;
+    if person.interests.len() > INTERESTS_MAX {
+        return Err(Error::invalid("interests", "must be at most 64"));
+    }
+    for (at, interest) in person.interests.iter().enumerate() {
+        label("interests", interest)?;
+        if person.interests[..at].contains(interest) {
+            return Err(Error::invalid("interests", "must be named once each"));
+        }
+    }
+    time("updated_at", person.updated_at)
 }
 
 pub(crate) fn response(response: &StoredResponse) -> Checked {

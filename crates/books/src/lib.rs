@@ -1,5 +1,5 @@
-//! The books people keep: tenants, advertisers, campaigns, ads, prices, API keys, leases, who was
-//! erased; and the ledger of what advertisers owe.
+//! The books people keep: tenants, advertisers, campaigns, ads, prices, API keys, leases, what
+//! persons say of themselves, who was erased; and the ledger of what advertisers owe.
 //!
 //! Everything here was decided by a person (or must never be decided twice), so unlike counts it
 //! cannot be rebuilt from the log: it is written with a sync before it is answered, and prices and
@@ -27,6 +27,7 @@ pub mod conformance;
 mod error;
 mod key;
 mod ledger;
+mod person;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod replay;
@@ -51,6 +52,7 @@ pub use ledger::{
     FIGURES_MAX, FrozenFigure, LEDGER_ROWS_MAX, Ledger, Period, Periods, Posted, Profiles, Slice,
     UnseenClicks, all_entries, all_figures,
 };
+pub use person::{INTERESTS_MAX, PERSONS_MAX, Person, Persons};
 #[cfg(feature = "postgres")]
 pub use postgres::{MovedIn, PostgresBooks, PostgresOptions};
 pub use replay::{

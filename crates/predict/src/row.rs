@@ -26,6 +26,10 @@ pub struct Request<'a> {
     pub device: &'a str,
     /// What else is known: names and values, in the order of the names.
     pub context: &'a [(&'a str, Value<'a>)],
+    /// The language of the user's profile, where the context names none; 0 where unknown.
+    pub locale: u64,
+    /// Categories the user's profile names; none of whoever may not be known.
+    pub interests: &'a [u64],
 }
 
 /// One value of a request's context.
@@ -40,7 +44,7 @@ pub enum Value<'a> {
 }
 
 /// What is known of a candidate. Keys are [`reckon_event::name_key`]s, 0 where absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Candidate {
     /// The ad.
     pub ad: u64,
@@ -54,6 +58,12 @@ pub struct Candidate {
     pub pixels: (u16, u16),
     /// What a click costs now.
     pub price: Micros,
+    /// Its language.
+    pub locale: u64,
+    /// How good it is by the catalog, 0 to 1; `None` where that does not say.
+    pub quality: Option<f32>,
+    /// When it was registered; `None` where that is not known.
+    pub created: Option<Timestamp>,
 }
 
 /// What of the context meets ads and categories in crosses: few, and each of few values.

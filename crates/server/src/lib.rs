@@ -21,6 +21,7 @@ pub mod engines;
 pub mod erasure;
 pub mod http;
 pub mod mint;
+pub mod persons;
 pub mod retention;
 pub mod rules;
 pub mod secrets;

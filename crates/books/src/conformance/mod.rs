@@ -8,6 +8,7 @@ mod catalog;
 mod keys;
 mod ledger;
 mod once;
+mod persons;
 mod terms;
 mod tombstones;
 
@@ -22,6 +23,7 @@ pub use catalog::*;
 pub use keys::*;
 pub use ledger::*;
 pub use once::*;
+pub use persons::*;
 pub use terms::*;
 pub use tombstones::*;
 
@@ -80,6 +82,10 @@ macro_rules! books_promises {
             a_tombstone_is_set_once
             an_erasure_is_settled_for_good
             tombstones_are_listed_whole
+            a_person_is_what_was_set_last
+            a_bad_person_does_not_spoil_the_others
+            who_is_erased_is_gone_and_stays_so
+            persons_are_listed_whole
             a_day_is_frozen_once
             an_entry_is_posted_once
             a_batch_is_whole_or_not_at_all
@@ -173,6 +179,8 @@ fn ad(id: &str, campaign_id: &str) -> Ad {
         category: Some("shoes".to_owned()),
         creative_size: None,
         append_click_id: Some("click_id".to_owned()),
+        locale: None,
+        quality_micros: None,
         status: Status::Paused,
         created_at: NOON,
     }

@@ -7,7 +7,7 @@ use crate::books::Created;
 use crate::error::ErrorKind;
 use crate::tombstone::{ErasureState, ErasureWork, Tombstone};
 
-fn tombstone(person: u128, asked_at: Timestamp) -> Tombstone {
+pub(super) fn tombstone(person: u128, asked_at: Timestamp) -> Tombstone {
     let (surrogate, traces) = (Pseudonym(person << 64 | 1), "{\"a\":[1]}".to_owned());
     Tombstone {
         tenant: TENANT,

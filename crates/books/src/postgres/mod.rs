@@ -23,6 +23,7 @@ mod ledger;
 mod load;
 mod move_in;
 mod period;
+mod person;
 mod profile;
 mod replay;
 mod server;
@@ -155,7 +156,15 @@ fn migrator() -> Migrator {
     let books = include_str!("../../migrations/postgres/0001_books.sql").into_sql_str();
     let ledger = include_str!("../../migrations/postgres/0002_ledger.sql").into_sql_str();
     let tombstones = include_str!("../../migrations/postgres/0003_tombstones.sql").into_sql_str();
-    schema::migrator([(1, "books", books), (2, "ledger", ledger), (3, "tombstones", tombstones)])
+    let persons = include_str!("../../migrations/postgres/0004_persons.sql").into_sql_str();
+    let ads = include_str!("../../migrations/postgres/0005_ads.sql").into_sql_str();
+    schema::migrator([
+        (1, "books", books),
+        (2, "ledger", ledger),
+        (3, "tombstones", tombstones),
+        (4, "persons", persons),
+        (5, "ads", ads),
+    ])
 }
 
 /// A name to look for. One with a zero byte is nobody's, and no text of the database: in its place

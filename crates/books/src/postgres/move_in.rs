@@ -37,7 +37,7 @@ const fn part(table: &'static str) -> Part {
 }
 
 /// All rows of the books, what is named before what names it.
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     // The default tenant is there already.
     Part { table: "tenants", condition: "tenant <> 1" },
     part("advertisers"),
@@ -54,6 +54,7 @@ const PARTS: [Part; 15] = [
     Part { table: "ledger_entries", condition: "kind = 'adjustment'" },
     part("billing_profiles"),
     part("tombstones"),
+    part("persons"),
 ];
 
 /// What has moved in.

@@ -5,8 +5,8 @@ use reckon_event::{Pseudonym, TenantId, Timestamp};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-use super::PostgresBooks;
 use super::entity::require_tenant;
+use super::{PostgresBooks, person};
 use crate::books::Created;
 use crate::error::Error;
 use crate::rows::tenant_to_column;
@@ -80,9 +80,9 @@ async fn set(
     tombstone: &Tombstone,
     work: &ErasureWork,
 ) -> Result<Created<Tombstone>, Error> {
-    let Tombstone { tenant, person, .. } = *tombstone;
+    let tenant = tombstone.tenant;
     require_tenant(connection, tenant).await?;
-    if let Some(stands) = found(connection, tenant, person).await? {
+    if let Some(stands) = found(connection, tenant, tombstone.person).await? {
         return Ok(Created::Same(stands));
     }
     sqlx::query(
@@ -90,7 +90,7 @@ async fn set(
            swept_epoch, proof) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(tenant_to_column(tenant))
-    .bind(pseudonym_to_column(person))
+    .bind(pseudonym_to_column(tombstone.person))
     .bind(tombstone.asked_at.0)
     .bind(tombstone.quiet_at.0)
     .bind(pseudonym_to_column(work.surrogate))
@@ -98,8 +98,9 @@ async fn set(
     .bind(&work.traces)
     .bind(work.swept_epoch.cast_signed())
     .bind(&tombstone.proof)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    person::remove(connection, tenant, tombstone.person).await?;
     Ok(Created::New(tombstone.clone()))
 }
 

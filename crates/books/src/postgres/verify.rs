@@ -24,7 +24,7 @@ const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Which table names which other, by which columns. The database holds to them; whoever has the right
 /// to may have told it not to.
-const REFERENCES: [(&str, &str, &[&str]); 14] = [
+const REFERENCES: [(&str, &str, &[&str]); 15] = [
     ("advertisers", "tenants", &["tenant"]),
     ("campaigns", "advertisers", &["tenant", "advertiser_id"]),
     ("campaign_terms", "campaigns", &["tenant", "campaign_id"]),
@@ -32,6 +32,7 @@ const REFERENCES: [(&str, &str, &[&str]); 14] = [
     ("api_keys", "tenants", &["tenant"]),
     ("replays", "tenants", &["tenant"]),
     ("tombstones", "tenants", &["tenant"]),
+    ("persons", "tenants", &["tenant"]),
     ("period_closings", "periods", &["day"]),
     ("period_figures", "periods", &["day"]),
     ("period_figures", "ads", &["tenant", "ad_id"]),

@@ -12,6 +12,7 @@ mod failure;
 pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod period;
+pub(crate) mod person;
 pub(crate) mod replay;
 pub(crate) mod schema;
 pub(crate) mod snapshot;

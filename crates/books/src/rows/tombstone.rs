@@ -56,7 +56,7 @@ pub(crate) fn pseudonym_to_column(who: Pseudonym) -> Vec<u8> {
     who.0.to_be_bytes().to_vec()
 }
 
-fn pseudonym_of(bytes: &[u8]) -> Result<Pseudonym, Error> {
+pub(crate) fn pseudonym_of(bytes: &[u8]) -> Result<Pseudonym, Error> {
     Ok(Pseudonym(u128::from_be_bytes(bytes_of(bytes, "a tombstone")?)))
 }
 

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use reckon_event::{Pseudonym, TenantId, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
-use super::SqliteBooks;
 use super::entity::require_tenant;
+use super::{SqliteBooks, person};
 use crate::books::Created;
 use crate::error::Error;
 use crate::rows::tenant_to_column;
@@ -18,11 +18,11 @@ use crate::tombstone::{TOMBSTONES_MAX, Tombstone, Tombstones};
 #[async_trait]
 impl Tombstones for SqliteBooks {
     async fn set_tombstone(&self, tombstone: Tombstone) -> Result<Created<Tombstone>, Error> {
-        let Tombstone { tenant, person, .. } = tombstone;
+        let tenant = tombstone.tenant;
         let work = work_of_new(&tombstone)?;
         let mut transaction = self.write().await?;
         require_tenant(&mut transaction, tenant).await?;
-        if let Some(stands) = found(&mut transaction, tenant, person).await? {
+        if let Some(stands) = found(&mut transaction, tenant, tombstone.person).await? {
             return Ok(Created::Same(stands));
         }
         sqlx::query(
@@ -30,7 +30,7 @@ impl Tombstones for SqliteBooks {
                swept_epoch, proof) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(tenant_to_column(tenant))
-        .bind(pseudonym_to_column(person))
+        .bind(pseudonym_to_column(tombstone.person))
         .bind(tombstone.asked_at.0)
         .bind(tombstone.quiet_at.0)
         .bind(pseudonym_to_column(work.surrogate))
@@ -40,6 +40,7 @@ impl Tombstones for SqliteBooks {
         .bind(&tombstone.proof)
         .execute(&mut *transaction)
         .await?;
+        person::remove(&mut transaction, tenant, tombstone.person).await?;
         transaction.commit().await?;
         Ok(Created::New(tombstone))
     }

@@ -216,6 +216,7 @@ fn model(page: &mut Page, app: &App) {
     page.counter("rows_logged", help, scorer.rows_logged.load(Relaxed));
     let help = "Served rows dropped because the log was busy";
     page.counter("rows_dropped", help, scorer.rows_dropped.load(Relaxed));
+    page.gauge("persons", "Users whose profile is kept", app.edge.persons.count() as u64);
     page.gauge("rows_pending", "Served rows that wait for their label", report.pending_rows);
     let help = "Rows let go of before their time, for want of room";
     page.counter("rows_let_go", help, report.dropped_rows);

@@ -23,6 +23,7 @@ mod openapi;
 mod predict;
 mod problems;
 mod process;
+mod profiles;
 mod replay;
 mod replay_predictions;
 mod rules;
