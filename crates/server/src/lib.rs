@@ -19,6 +19,7 @@ pub mod data_dir;
 pub mod edge;
 pub mod engines;
 pub mod erasure;
+pub mod freshness;
 pub mod http;
 pub mod mint;
 pub mod persons;

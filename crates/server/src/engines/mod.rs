@@ -132,7 +132,8 @@ pub async fn start(
         books.load_catalog().await.context("books: cannot load the catalog")?,
     )?;
     let persons = Persons::load(&*books, config.feature.persons_max).await?;
-    let mut predictor = Predictor::new(Arc::clone(&features), models);
+    let mut predictor = Predictor::new(Arc::clone(&features), models)
+        .with_age_max(config.feature.age_s_max.saturating_mul(Timestamp::SECOND));
     if let Some(champion) = features::open_champion(&config, pasts.as_deref())? {
         predictor = predictor.with_champion(champion);
     }
