@@ -26,3 +26,4 @@ pub mod persons;
 pub mod retention;
 pub mod rules;
 pub mod secrets;
+pub mod skew;

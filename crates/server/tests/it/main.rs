@@ -24,6 +24,7 @@ mod predict;
 mod problems;
 mod process;
 mod profiles;
+mod recomputed;
 mod replay;
 mod replay_predictions;
 mod rules;
