@@ -132,6 +132,8 @@ async fn register(books: &SqliteBooks, ads: usize, created_at: Timestamp) {
         category: None,
         creative_size: None,
         append_click_id: None,
+        locale: None,
+        quality_micros: None,
         status: Status::Active,
         created_at,
     };

@@ -177,6 +177,8 @@ fn ad(number: usize) -> Ad {
         category: Some("shoes".to_owned()),
         creative_size: Some("300x250".to_owned()),
         append_click_id: None,
+        locale: None,
+        quality_micros: None,
         status: Status::Active,
         created_at: Timestamp(0),
     }

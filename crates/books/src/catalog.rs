@@ -135,6 +135,10 @@ pub struct Ad {
     pub creative_size: Option<String>,
     /// The query parameter the click id is appended as, where the advertiser wants it.
     pub append_click_id: Option<String>,
+    /// Its language, such as `de-AT`.
+    pub locale: Option<String>,
+    /// How good it is, in millionths: 0 to 1,000,000.
+    pub quality_micros: Option<i64>,
     /// Whether it may be shown.
     pub status: Status,
     /// When it was registered.
@@ -194,6 +198,10 @@ pub struct AdPatch {
     pub creative_size: Option<Option<String>>,
     /// Another parameter for the click id.
     pub append_click_id: Option<Option<String>>,
+    /// Another language.
+    pub locale: Option<Option<String>>,
+    /// Another quality.
+    pub quality_micros: Option<Option<i64>>,
     /// Another status.
     pub status: Option<Status>,
 }
@@ -205,6 +213,8 @@ impl AdPatch {
         set(&mut ad.category, self.category);
         set(&mut ad.creative_size, self.creative_size);
         set(&mut ad.append_click_id, self.append_click_id);
+        set(&mut ad.locale, self.locale);
+        set(&mut ad.quality_micros, self.quality_micros);
         set(&mut ad.status, self.status);
         ad
     }

@@ -72,6 +72,10 @@ pub(crate) fn ad(ad: &Ad) -> Checked {
     if let Some(name) = &ad.append_click_id {
         parameter("append_click_id", name)?;
     }
+    optional_label("locale", ad.locale.as_deref())?;
+    if ad.quality_micros.is_some_and(|micros| !(0..=1_000_000).contains(&micros)) {
+        return Err(Error::invalid("quality", "must be 0 to 1"));
+    }
     time("created_at", ad.created_at)
 }
 

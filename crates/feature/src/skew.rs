@@ -69,13 +69,10 @@ pub fn stability(then: &[f32], now: &[f32]) -> Option<f64> {
     Some(pairs.map(|(then, now)| (now - then) * (now / then).ln()).sum())
 }
 
-/// Of what age each column is: that of the cut for columns from pasts, 0 for what the request says.
+/// Of what age each column is: that of the cut for columns that rest on pasts, 0 for what the request says.
 pub fn ages(plan: &crate::Plan, now: Timestamp, cut: Timestamp) -> Vec<i64> {
     let age = now.since(cut).max(0);
-    let of = |column: &crate::plan::Column| match column.source {
-        crate::plan::Source::Past(..) => age,
-        crate::plan::Source::Known(_) => 0,
-    };
+    let of = |column: &crate::plan::Column| if column.source.rests_on_pasts() { age } else { 0 };
     plan.columns().iter().map(of).collect()
 }
 
@@ -92,6 +89,23 @@ pub fn confidence(importance: &[f32], row: &[f32], ages: &[i64], age_max: i64) -
         fresh += if age <= age_max && !number.is_nan() { f64::from(weight) } else { 0.0 };
     }
     if all > 0.0 { fresh / all } else { 1.0 }
+}
+
+/// The share of a model's importance that is left where nothing that rests on pasts can be relied on, of
+/// each input's importance and whether it rests on pasts. Where a model gives importance to nothing, all
+/// inputs have an equal share.
+pub fn share_without_pasts(inputs: impl Iterator<Item = (f32, bool)> + Clone) -> f32 {
+    let sum = |inputs: &mut dyn Iterator<Item = (f32, bool)>| {
+        inputs.fold((0.0, 0.0), |(left, all), (weight, rests_on_pasts)| {
+            let weight = f64::from(weight);
+            (if rests_on_pasts { left } else { left + weight }, all + weight)
+        })
+    };
+    let (mut left, mut all) = sum(&mut inputs.clone());
+    if all <= 0.0 {
+        (left, all) = sum(&mut inputs.map(|(_, rests_on_pasts)| (1.0, rests_on_pasts)));
+    }
+    if all > 0.0 { (left / all) as f32 } else { 1.0 }
 }
 
 /// The median of each column over rows, to stand for what is missing: of those rows that have it; NaN
@@ -140,6 +154,27 @@ mod tests {
         assert_eq!(confidence(&importance, &row, &[0, 0, 0], 10), 0.75);
         assert_eq!(confidence(&importance, &row, &[11, 0, 0], 10), 0.0);
         assert_eq!(confidence(&[0.0], &[1.0], &[99], 10), 1.0);
+    }
+
+    #[test]
+    fn without_pasts_the_rest_of_the_importance_is_left() {
+        let share = |inputs: &[(f32, bool)]| share_without_pasts(inputs.iter().copied());
+        assert_eq!(share(&[(3.0, true), (1.0, false), (0.0, false)]), 0.25);
+        assert_eq!(share(&[(0.0, true), (0.0, false), (0.0, false), (0.0, true)]), 0.5);
+        assert_eq!((share(&[(2.0, true)]), share(&[(2.0, false)]), share(&[])), (0.0, 1.0, 1.0));
+    }
+
+    #[test]
+    fn what_rests_on_pasts_is_as_old_as_they_are() {
+        let plan = crate::Plan::default();
+        let ages = ages(&plan, Timestamp(30), Timestamp(10));
+        let age = |name: &str| {
+            let at = plan.columns().iter().position(|column| column.name == name);
+            ages[at.expect("a column of the built-in plan")]
+        };
+        assert_eq!((age("hour"), age("quality_score"), age("interest_match")), (0, 0, 0));
+        assert_eq!((age("top_category_match"), age("session_depth")), (20, 20));
+        assert!(ages.iter().filter(|&&age| age == 20).count() > 100, "columns from pasts");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use parking_lot::Mutex;
 use reckon_bundle::{Bundle, BundleError, Scored, Scratch};
-use reckon_feature::{Plan, Rows};
+use reckon_feature::{Plan, Rows, skew};
 
 /// A bundle, ready to score rows of a plan.
 pub struct Champion {
@@ -15,6 +15,8 @@ pub struct Champion {
     columns: Vec<usize>,
     /// Where each of its fields does.
     fields: Vec<usize>,
+    /// The share of its importance that lies on what needs no past.
+    confidence_without_pasts: f32,
     /// As many as requests were ever scored at a time.
     memory: Mutex<Vec<Memory>>,
 }
@@ -83,12 +85,26 @@ impl Champion {
         )?;
         let digits = bundle.id.to_string();
         let version = u32::from_str_radix(&digits[..8], 16).expect("an id is hexadecimal").max(1);
-        Ok(Champion { bundle, version, columns, fields, memory: Mutex::default() })
+        let of_columns = columns.iter().zip(&manifest.columns).map(|(&place, column)| {
+            (column.importance, plan.columns()[place].source.rests_on_pasts())
+        });
+        let of_fields = fields
+            .iter()
+            .zip(&manifest.fields)
+            .map(|(&place, field)| (field.importance, plan.fields()[place].rests_on_pasts()));
+        let confidence_without_pasts = skew::share_without_pasts(of_columns.chain(of_fields));
+        let memory = Mutex::default();
+        Ok(Champion { bundle, version, columns, fields, confidence_without_pasts, memory })
     }
 
     /// The bundle.
     pub const fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// The share of its importance that is left where pasts are too old to be relied on.
+    pub const fn confidence_without_pasts(&self) -> f32 {
+        self.confidence_without_pasts
     }
 
     /// A number for it, as tokens and rows have room for: the first bytes of its id, never 0.

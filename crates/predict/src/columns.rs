@@ -46,7 +46,7 @@ impl Computer {
 }
 
 /// A request as pasts name it: by the words that events of it will be logged with.
-fn asked(request: &Request<'_>) -> reckon_feature::Request<'static> {
+fn asked<'a>(request: &Request<'a>) -> reckon_feature::Request<'a> {
     let key = |text: &str| if text.is_empty() { 0 } else { name_key(text) };
     let text = |names: &[&str]| {
         let mut told = request.context.iter().filter(|(name, _)| names.contains(name));
@@ -71,15 +71,16 @@ fn asked(request: &Request<'_>) -> reckon_feature::Request<'static> {
         },
         now: request.now,
         session_depth: depth,
-        locale: text(&["locale", "language"]).unwrap_or(0),
-        interests: &[],
+        locale: text(&["locale", "language"]).unwrap_or(request.locale),
+        interests: request.interests,
     }
 }
 
 /// A candidate as pasts name it. Every row is for place 1: a model is asked before anything is placed.
 fn offered(candidate: &Candidate) -> reckon_feature::Candidate {
-    let Candidate { ad, campaign, category, pixels, price, .. } = *candidate;
-    let ad = Ad { ad, campaign, category, size: pixels, ..Ad::default() };
+    let Candidate { ad, campaign, category, pixels, price, locale, quality, created, .. } =
+        *candidate;
+    let ad = Ad { ad, campaign, category, size: pixels, locale, quality, created };
     reckon_feature::Candidate { ad, price, position: 1 }
 }
 

@@ -12,10 +12,12 @@
 mod champion;
 mod choice;
 mod columns;
+mod freshness;
 mod row;
 mod score;
 
 pub use champion::{Champion, ChampionError};
 pub use choice::{Chosen, Exploration, best, choose};
+pub use freshness::Freshness;
 pub use row::{Candidate, Request, Value};
 pub use score::{Predictor, Score, Scores};

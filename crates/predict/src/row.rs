@@ -26,6 +26,10 @@ pub struct Request<'a> {
     pub device: &'a str,
     /// What else is known: names and values, in the order of the names.
     pub context: &'a [(&'a str, Value<'a>)],
+    /// The language of the user's profile, where the context names none; 0 where unknown.
+    pub locale: u64,
+    /// Categories the user's profile names; none of whoever may not be known.
+    pub interests: &'a [u64],
 }
 
 /// One value of a request's context.
@@ -40,7 +44,7 @@ pub enum Value<'a> {
 }
 
 /// What is known of a candidate. Keys are [`reckon_event::name_key`]s, 0 where absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Candidate {
     /// The ad.
     pub ad: u64,
@@ -54,6 +58,12 @@ pub struct Candidate {
     pub pixels: (u16, u16),
     /// What a click costs now.
     pub price: Micros,
+    /// Its language.
+    pub locale: u64,
+    /// How good it is by the catalog, 0 to 1; `None` where that does not say.
+    pub quality: Option<f32>,
+    /// When it was registered; `None` where that is not known.
+    pub created: Option<Timestamp>,
 }
 
 /// What of the context meets ads and categories in crosses: few, and each of few values.
@@ -106,7 +116,34 @@ pub(crate) struct Shared {
     /// The rate that others are held against.
     prior: f32,
     pub features: Vec<Feature>,
+    /// Those among them that counters brought.
+    pub inputs: Counted,
 }
+
+/// How much of a row counters have brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    entities: usize,
+    inputs: usize,
+}
+
+impl Counted {
+    pub fn add(&mut self, more: Counted) {
+        self.entities += more.entities;
+        self.inputs += more.inputs;
+    }
+
+    /// The share of `all` inputs that is left where counters are not there or not to be relied on: each
+    /// entity's would be two rates and two classes. What the online model makes of which is not known, so
+    /// all weigh the same.
+    pub fn share_without_counters(self, all: usize) -> f32 {
+        let flags = all - self.inputs;
+        flags as f32 / (flags + INPUTS_OF_COUNTERS * self.entities).max(1) as f32
+    }
+}
+
+/// What an entity's counters bring: two rates and two classes.
+const INPUTS_OF_COUNTERS: usize = 4;
 
 impl Shared {
     pub fn new(request: &Request<'_>, prior: f32, user: Option<Counters>) -> Self {
@@ -121,6 +158,7 @@ impl Shared {
             now: request.now,
             prior,
             features: Vec::with_capacity(request.context.len() + 10),
+            inputs: Counted::default(),
         };
         shared.features.push(hour.flag());
         shared.features.extend(who.map(Input::flag));
@@ -134,7 +172,7 @@ impl Shared {
         }
         if who.is_some() {
             let input = names.user;
-            counted(&mut shared.features, &names, input, user, prior, request.now);
+            shared.inputs = counted(&mut shared.features, &names, input, user, prior, request.now);
         }
         shared
     }
@@ -152,14 +190,14 @@ impl Shared {
         }
     }
 
-    /// Appends a candidate's own inputs.
+    /// Appends a candidate's own inputs; says what counters have brought of them.
     pub fn candidate(
         &self,
         out: &mut Vec<Feature>,
         candidate: &Candidate,
         ad: Option<Counters>,
         campaign: Option<Counters>,
-    ) {
+    ) -> Counted {
         let names = &self.names;
         let of = |name: Input, key: u64| (key != 0).then(|| name.of(key));
         let ad_input = names.ad.of(candidate.ad);
@@ -177,10 +215,11 @@ impl Shared {
             out.extend(category.map(|category| crossed.with(category).flag()));
         }
         out.extend(category.map(|category| self.hour.with(category).flag()));
-        counted(out, names, names.ad, ad, self.prior, self.now);
+        let mut inputs = counted(out, names, names.ad, ad, self.prior, self.now);
         if campaign_input.is_some() {
-            counted(out, names, names.campaign, campaign, self.prior, self.now);
+            inputs.add(counted(out, names, names.campaign, campaign, self.prior, self.now));
         }
+        inputs
     }
 }
 
@@ -193,10 +232,11 @@ fn counted(
     counters: Option<Counters>,
     prior: f32,
     now: Timestamp,
-) {
+) -> Counted {
+    let before = out.len();
     let Some(counters) = counters.map(|counters| counters.seen_at(now)) else {
         out.push(names.seen.with(entity).flag());
-        return;
+        return Counted { entities: 1, inputs: 1 };
     };
     let rates = counters.against(prior);
     let seen = (1.0 + counters.slow.impressions).log2() as u64;
@@ -207,6 +247,7 @@ fn counted(
         let minutes = (now.since(counters.clicked) / Timestamp::MINUTE).max(0) as f64;
         out.push(names.idle.with(entity).of((1.0 + minutes).log2() as u64).flag());
     }
+    Counted { entities: 1, inputs: out.len() - before }
 }
 
 /// Brings log odds ratios to the size of flags: the learner's rates are the same for all inputs.

@@ -13,6 +13,7 @@ use reckon_rollout::{Models, Online};
 
 use crate::champion::{Champion, Said};
 use crate::columns::{Computed, Computer};
+use crate::freshness::Freshness;
 use crate::row::{Candidate, Request, Shared};
 
 /// The rate that rates are held against before a tenant has any of its own.
@@ -28,6 +29,7 @@ pub struct Predictor {
     models: Arc<Models>,
     columns: Option<Computer>,
     champion: Option<Arc<Champion>>,
+    freshness: Freshness,
 }
 
 /// One candidate's score.
@@ -54,7 +56,7 @@ pub struct Scores {
     pub candidates: Vec<Score>,
     /// Counters could not be read: the scores know less than they might.
     pub degraded: bool,
-    /// The share of the inputs that were there and fresh.
+    /// The share of the answering model's importance that was there and fresh.
     pub confidence: f32,
     /// The bundle that gave the probabilities; `None` where the online model did.
     pub champion: Option<Arc<Champion>>,
@@ -67,9 +69,23 @@ pub struct Scores {
 }
 
 impl Predictor {
-    /// Scores with what these hold.
+    /// Scores with what these hold; until somebody tells how fresh that is, it is.
     pub fn new(features: Arc<dyn FeatureStore>, models: Arc<Models>) -> Self {
-        Predictor { features, models, columns: None, champion: None }
+        let freshness = Freshness::new(i64::MAX);
+        freshness.tell(Timestamp(0));
+        Predictor { features, models, columns: None, champion: None, freshness }
+    }
+
+    /// Has somebody tell how fresh counters and pasts are, which may be so many microseconds old.
+    #[must_use]
+    pub fn with_age_max(mut self, age_max: i64) -> Self {
+        self.freshness = Freshness::new(age_max);
+        self
+    }
+
+    /// How fresh counters and pasts are.
+    pub const fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
     /// Computes the columns of a plan from these pasts too.
@@ -106,7 +122,7 @@ impl Predictor {
     pub async fn score(&self, request: &Request<'_>, candidates: &[Candidate]) -> Scores {
         let entities = entities(request, candidates);
         let read = self.features.read(&entities).await;
-        let degraded = read.is_err();
+        let is_read = read.is_ok();
         let read = read.unwrap_or_default();
         let counters = |at: usize| read.counters.get(at).copied().flatten();
         let online = self.models.online();
@@ -114,10 +130,11 @@ impl Predictor {
         let base = base(&online, &shared.features);
         let mut features = Vec::with_capacity(candidates.len() * 24);
         let mut scored = Vec::with_capacity(candidates.len());
+        let mut inputs = shared.inputs;
         for (at, candidate) in candidates.iter().enumerate() {
             let (ad, campaign) = (counters(2 + 2 * at), counters(3 + 2 * at));
             let start = features.len();
-            shared.candidate(&mut features, candidate, ad, campaign);
+            inputs.add(shared.candidate(&mut features, candidate, ad, campaign));
             let own = online.weights.partial(&features[start..]);
             let logit = base + own.logit;
             scored.push(Score {
@@ -135,7 +152,14 @@ impl Predictor {
             (score.probability, score.stage) = (said.probability, said.stage);
         }
         let champion = self.champion.clone().filter(|_| said.is_some());
-        let degraded = degraded || (self.champion.is_some() && champion.is_none());
+        let degraded = !is_read || (self.champion.is_some() && champion.is_none());
+        let is_fresh = self.freshness.is_fresh(request.now);
+        let confidence = match &champion {
+            Some(_) if is_fresh => 1.0,
+            Some(champion) => champion.confidence_without_pasts(),
+            None if is_fresh && is_read => 1.0,
+            None => inputs.share_without_counters(shared.features.len() + features.len()),
+        };
         Scores {
             online,
             at: request.now,
@@ -144,11 +168,7 @@ impl Predictor {
             cut: read.cut,
             candidates: scored,
             degraded,
-            confidence: if degraded {
-                confidence_without_counters(&shared.features, &features)
-            } else {
-                1.0
-            },
+            confidence,
             shared: shared.features,
             features,
         }
@@ -184,12 +204,6 @@ fn prior(tenant: Option<Counters>, request: &Request<'_>) -> f32 {
 fn base(online: &Online, shared: &[Feature]) -> f32 {
     let place = Feature::place(1).map_or(0.0, |place| online.weights.partial(&[place]).logit);
     online.weights.bias() + online.weights.partial(shared).logit + place
-}
-
-/// Without counters the flags are left; each entity would have brought two rates and two classes.
-fn confidence_without_counters(shared: &[Feature], own: &[Feature]) -> f32 {
-    let (there, missing) = (shared.len() + own.len(), 4 + own.len() / 3);
-    there as f32 / (there + missing) as f32
 }
 
 impl Scores {

@@ -106,6 +106,8 @@ impl Loop {
             region: reckon_market::REGIONS[visit.region],
             device: visit.device.name(),
             context: &context,
+            locale: 0,
+            interests: &[],
         };
         let candidates: Vec<Candidate> =
             indexes.iter().map(|&index| candidate(&self.market, index)).collect();

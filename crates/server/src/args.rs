@@ -448,6 +448,9 @@ pub struct Verify {
     /// The data folder.
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data: PathBuf,
+    /// Computes the rows of so many served requests again, from the records in the lake.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 0)]
+    pub rows: usize,
     /// A configuration file that lies over the defaults.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

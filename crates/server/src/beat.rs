@@ -16,6 +16,7 @@ use reckon_pipeline::{Reached, Snapshot};
 
 use crate::app::App;
 use crate::edge::{Changed, Lists};
+use crate::freshness::Watch;
 use crate::rules::RulesFile;
 
 /// Between two beats.
@@ -33,9 +34,11 @@ pub async fn run(app: Arc<App>) {
     let every = if app.edge.clock.factor() == 1 { BEAT } else { BEAT_SCALED };
     let mut interval = tokio::time::interval(every);
     let mut watch = RulesWatch::new(&app);
+    let mut freshness = Watch::default();
     let (mut told, mut quiet) = (Vec::new(), 0_u32);
     loop {
         interval.tick().await;
+        freshness.look(&app);
         let ends = ends(app.log());
         quiet = if ends == told { quiet.saturating_add(1) } else { 0 };
         if quiet < LIVELY_BEATS || quiet.is_multiple_of(QUIET_BEATS) {

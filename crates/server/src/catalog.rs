@@ -43,6 +43,12 @@ pub struct Ad {
     pub creative_size: Option<Box<str>>,
     /// The same in pixels, wide and high; zeros where it does not tell.
     pub pixels: (u16, u16),
+    /// [`reckon_event::name_key`] of its language; 0 where it has none.
+    pub locale_key: u64,
+    /// How good it is, 0 to 1, where that was said.
+    pub quality: Option<f32>,
+    /// When it was registered.
+    pub created_at: Timestamp,
     /// May it be shown?
     pub status: Status,
 }

@@ -35,6 +35,9 @@ pub fn ad(tenant: TenantId, ad: &books::Ad) -> Ad {
         category_key: ad.category.as_deref().map_or(0, name_key),
         creative_size: ad.creative_size.as_deref().map(Into::into),
         pixels: ad.creative_size.as_deref().map_or((0, 0), pixels),
+        locale_key: ad.locale.as_deref().map_or(0, name_key),
+        quality: ad.quality_micros.map(|micros| micros as f32 / 1e6),
+        created_at: ad.created_at,
         status: status(ad.status),
         ad_id: ad.ad_id.as_str().into(),
     }
@@ -150,6 +153,8 @@ mod tests {
                 category: None,
                 creative_size: None,
                 append_click_id: None,
+                locale: None,
+                quality_micros: None,
                 status: books::Status::Paused,
                 created_at: Timestamp(1),
             },

@@ -387,6 +387,8 @@ fn ad(contract: &Contract, ad_id: &str) -> Ad {
         category: None,
         creative_size: None,
         append_click_id: None,
+        locale: None,
+        quality_micros: None,
         status: Status::Active,
         created_at: contract.terms[0].from,
     }

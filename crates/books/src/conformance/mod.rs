@@ -179,6 +179,8 @@ fn ad(id: &str, campaign_id: &str) -> Ad {
         category: Some("shoes".to_owned()),
         creative_size: None,
         append_click_id: Some("click_id".to_owned()),
+        locale: None,
+        quality_micros: None,
         status: Status::Paused,
         created_at: NOON,
     }

@@ -49,6 +49,8 @@ impl Kept for Ad {
             .bind(column(items, |item| item.category.as_deref()))
             .bind(column(items, |item| item.creative_size.as_deref()))
             .bind(column(items, |item| item.append_click_id.as_deref()))
+            .bind(column(items, |item| item.locale.as_deref()))
+            .bind(column(items, |item| item.quality_micros))
             .bind(column(items, |item| item.status.as_str()))
             .bind(column(items, |item| item.created_at.0))
     }

@@ -157,11 +157,13 @@ fn migrator() -> Migrator {
     let ledger = include_str!("../../migrations/postgres/0002_ledger.sql").into_sql_str();
     let tombstones = include_str!("../../migrations/postgres/0003_tombstones.sql").into_sql_str();
     let persons = include_str!("../../migrations/postgres/0004_persons.sql").into_sql_str();
+    let ads = include_str!("../../migrations/postgres/0005_ads.sql").into_sql_str();
     schema::migrator([
         (1, "books", books),
         (2, "ledger", ledger),
         (3, "tombstones", tombstones),
         (4, "persons", persons),
+        (5, "ads", ads),
     ])
 }
 

@@ -81,14 +81,24 @@ impl Entity for Campaign {
 }
 
 impl Entity for Ad {
-    type Columns =
-        (String, String, String, Option<String>, Option<String>, Option<String>, String, i64);
+    type Columns = (
+        String,
+        String,
+        String,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<i64>,
+        String,
+        i64,
+    );
     const WHAT: &'static str = "ad";
     const TABLE: &'static str = "ads";
     const ID: &'static str = "ad_id";
     const COLUMNS: &'static str = "ad_id, campaign_id, destination_url, category, creative_size, \
-        append_click_id, status, created_at";
-    const WIDTH: usize = 8;
+        append_click_id, locale, quality_micros, status, created_at";
+    const WIDTH: usize = 10;
     const PARENT: Option<Parent> = Some(Parent { table: "campaigns", id: "campaign_id" });
 
     fn id(&self) -> &str {
@@ -108,14 +118,17 @@ impl Entity for Ad {
     }
 
     fn of(columns: Self::Columns) -> Result<Self, Error> {
-        let (ad_id, campaign_id, url, category, creative_size, parameter, status, at) = columns;
+        let (ad_id, campaign_id, url, category, size, parameter, locale, quality, status, at) =
+            columns;
         Ok(Ad {
             ad_id,
             campaign_id,
             destination_url: url,
             category,
-            creative_size,
+            creative_size: size,
             append_click_id: parameter,
+            locale,
+            quality_micros: quality,
             status: status_of(&status)?,
             created_at: Timestamp(at),
         })

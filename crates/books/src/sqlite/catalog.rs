@@ -50,6 +50,8 @@ impl Kept for Ad {
             .push_bind(self.category.as_deref())
             .push_bind(self.creative_size.as_deref())
             .push_bind(self.append_click_id.as_deref())
+            .push_bind(self.locale.as_deref())
+            .push_bind(self.quality_micros)
             .push_bind(self.status.as_str())
             .push_bind(self.created_at.0);
     }

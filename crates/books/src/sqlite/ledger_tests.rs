@@ -103,6 +103,8 @@ async fn register(books: &SqliteBooks) {
         category: None,
         creative_size: None,
         append_click_id: None,
+        locale: None,
+        quality_micros: None,
         status: Status::Active,
         created_at: HOUR,
     };

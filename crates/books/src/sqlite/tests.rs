@@ -96,6 +96,8 @@ async fn fill(books: &SqliteBooks, ads: usize) {
         category: None,
         creative_size: None,
         append_click_id: None,
+        locale: None,
+        quality_micros: None,
         status: Status::Active,
         created_at,
     };

@@ -44,6 +44,8 @@ pub fn ad(id: &str, campaign_id: &str) -> Ad {
         category: None,
         creative_size: None,
         append_click_id: None,
+        locale: None,
+        quality_micros: None,
         status: Status::Active,
         created_at: HOUR,
     }

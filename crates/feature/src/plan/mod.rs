@@ -181,6 +181,18 @@ pub enum Source {
     Known(Known),
 }
 
+impl Source {
+    /// Whether it is as old as the pasts are. The depth of a session is where the client does not tell it.
+    pub const fn rests_on_pasts(self) -> bool {
+        match self {
+            Source::Past(..) => true,
+            Source::Known(known) => {
+                matches!(known, Known::SessionDepth | Known::TopCategoryMatch)
+            }
+        }
+    }
+}
+
 /// A numeric column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
@@ -229,6 +241,13 @@ pub struct Field {
     /// What it is made of.
     pub of: Vec<Token>,
     pub(crate) seed: u64,
+}
+
+impl Field {
+    /// Whether it is as old as the pasts are.
+    pub fn rests_on_pasts(&self) -> bool {
+        self.of.contains(&Token::TopCategory)
+    }
 }
 
 /// Entities, columns and fields.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use reckon_disk::RealDisk;
+use reckon_feature::PastsOptions;
+use reckon_lake::LakeReader;
 
 use super::{load_config, runtime};
 use crate::args::Verify;
 use crate::config::{Config, FeatureEngine, LogEngine, RollupEngine};
 use crate::data_dir::DataDir;
-use crate::engines;
+use crate::{engines, skew};
 
 /// What one part was found to be.
 struct Finding {
@@ -29,7 +31,7 @@ pub fn run(arguments: &Verify) -> Result<ExitCode> {
         bail!("{} is not a data folder", dir.0.display());
     }
     let _lock = dir.lock()?;
-    let findings = vec![
+    let mut findings = vec![
         log(&config, &dir)?,
         count(&dir)?,
         rollup(&config, &dir)?,
@@ -38,6 +40,9 @@ pub fn run(arguments: &Verify) -> Result<ExitCode> {
         lake(&config, &dir)?,
         runtime(1)?.block_on(books(&config, &dir))?,
     ];
+    if arguments.rows > 0 {
+        findings.push(rows(&config, &dir, arguments.rows)?);
+    }
     let mut damaged = false;
     for finding in &findings {
         let word = if finding.damages.is_empty() { "sound" } else { "DAMAGED" };
@@ -135,6 +140,26 @@ fn lake(config: &Config, dir: &DataDir) -> Result<Finding> {
         looked_at: format!("{} rows in {} files", verified.rows, verified.files),
         damages: damages.collect(),
     })
+}
+
+/// Are served rows what the records say they should have been?
+fn rows(config: &Config, dir: &DataDir, requests_max: usize) -> Result<Finding> {
+    let plan = Arc::new(engines::plan(config)?);
+    let options = PastsOptions { bytes_max: config.feature.bytes_max, ..PastsOptions::default() };
+    let place = engines::lake_place(config, dir)?;
+    let Some(lake) = LakeReader::open(place).context("lake")? else {
+        let looked_at = "there is no lake yet".to_owned();
+        return Ok(Finding { part: "rows", looked_at, damages: Vec::new() });
+    };
+    let compared = skew::compare(&lake, &plan, options, requests_max)?;
+    let mut looked_at = format!(
+        "{} rows of {} requests computed again, {} of others were shown elsewhere than they said",
+        compared.skew.rows, compared.requests, compared.unlike
+    );
+    if compared.evicted > 0 {
+        looked_at += "; feature.bytes_max is too small for all of their pasts";
+    }
+    Ok(Finding { part: "rows", looked_at, damages: compared.findings() })
 }
 
 async fn books(config: &Config, dir: &DataDir) -> Result<Finding> {

@@ -127,6 +127,8 @@ pub struct Feature {
     pub engine: FeatureEngine,
     pub entities_max: usize,
     pub columns: bool,
+    pub age_s_max: i64,
+    pub persons_max: usize,
     pub plan: String,
     pub bytes_max: usize,
     pub redis: Redis,
@@ -266,6 +268,8 @@ impl Config {
             ("token.horizon_margin_s", self.token.horizon_margin_s, 3_600, 30 * 86_400),
             ("click.wait_ms_max", i64::try_from(self.click.wait_ms_max)?, 1, 60_000),
             ("feature.entities_max", i64::try_from(self.feature.entities_max)?, 1_000, 1 << 30),
+            ("feature.age_s_max", self.feature.age_s_max, 1, 86_400),
+            ("feature.persons_max", i64::try_from(self.feature.persons_max)?, 1, 1 << 30),
             ("model.bits", i64::from(self.model.bits), 16, 28),
             ("model.attribution_s", self.model.attribution_s, 1, 30 * 86_400),
             (

@@ -42,6 +42,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::erasure::ErasedPersons;
 use crate::mint::Minter;
+use crate::persons::Persons;
 use crate::secrets::Secrets;
 
 /// What the edge may do, from the configuration.
@@ -86,6 +87,8 @@ pub struct Edge {
     pub secrets: Secrets,
     /// Knows ads and prices.
     pub catalog: Arc<Catalog>,
+    /// Knows what persons say of themselves.
+    pub persons: Persons,
     /// Mints ids.
     pub minter: Minter,
     /// Know robots and data centres; swapped when their files change.

@@ -151,6 +151,8 @@ pub async fn score(
     let user = if is_erased { Pseudonym::NONE } else { user };
     // Who has refused is scored as nobody in particular.
     let known = if asker.consent.allows_features() { user } else { Pseudonym::NONE };
+    let profile = edge.persons.profile(asker.tenant, known);
+    let profile = profile.as_deref();
     let request = Request {
         tenant: asker.tenant,
         user: known,
@@ -159,6 +161,8 @@ pub async fn score(
         region: asker.audience.region,
         device: asker.audience.device,
         context: asker.context,
+        locale: profile.map_or(0, |profile| profile.locale),
+        interests: profile.map_or(&[], |profile| &profile.interests),
     };
     let candidates: Vec<Candidate> =
         offers.iter().map(|offer| candidate(offer, visitor.received)).collect();
@@ -180,6 +184,9 @@ fn candidate((ad, campaign): &Offer, now: Timestamp) -> Candidate {
         size: ad.creative_size.as_deref().map_or(0, reckon_event::name_key),
         pixels: ad.pixels,
         price: campaign.price_at(now),
+        locale: ad.locale_key,
+        quality: ad.quality,
+        created: Some(ad.created_at),
     }
 }
 

@@ -38,6 +38,7 @@ use crate::edge::{Edge, Lists, Meters, Policy, Scorer, Spool, Thresholds};
 use crate::erasure::ErasedPersons;
 use crate::http::{Gate, body, keys};
 use crate::mint::Minter;
+use crate::persons::Persons;
 use crate::secrets::{Secrets, write_private};
 
 pub use books::{open_books, postgres, postgres_options, verify_books};
@@ -130,7 +131,9 @@ pub async fn start(
         &catalog,
         books.load_catalog().await.context("books: cannot load the catalog")?,
     )?;
-    let mut predictor = Predictor::new(Arc::clone(&features), models);
+    let persons = Persons::load(&*books, config.feature.persons_max).await?;
+    let mut predictor = Predictor::new(Arc::clone(&features), models)
+        .with_age_max(config.feature.age_s_max.saturating_mul(Timestamp::SECOND));
     if let Some(champion) = features::open_champion(&config, pasts.as_deref())? {
         predictor = predictor.with_champion(champion);
     }
@@ -139,7 +142,8 @@ pub async fn start(
     }
     let scorer = Scorer::new(predictor, exploration(&config), incarnation);
     let serving = (scorer, spent.spend, erased);
-    let edge = edge(&config, dir, clock, catalog, Arc::clone(&log), incarnation, serving)?;
+    let known = (catalog, persons);
+    let edge = edge(&config, dir, clock, known, Arc::clone(&log), incarnation, serving)?;
     if config.rules.enabled {
         // Rules that cannot be read are told before anything is served.
         let file = Some(config.rules.file.as_str()).filter(|file| !file.is_empty());
@@ -314,7 +318,7 @@ fn edge(
     config: &Config,
     dir: &DataDir,
     clock: Arc<Clock>,
-    catalog: Arc<Catalog>,
+    (catalog, persons): (Arc<Catalog>, Persons),
     log: Arc<dyn EventLog>,
     incarnation: u32,
     (scorer, spend, erased): (Scorer, Spend, Arc<ErasedPersons>),
@@ -324,6 +328,7 @@ fn edge(
         clock,
         secrets: Secrets::load(&dir.secrets())?,
         catalog,
+        persons,
         minter: Minter::new(incarnation),
         lists: ArcSwap::from_pointee(Lists::load(&config.rules)?),
         log,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ask      a tombstone in the books, durably: from here on a crash changes nothing
-//! forget   nothing is read or built of the person any more; their counters go
+//! forget   nothing is read or built of the person any more; profile and counters go
 //! count    all that was acknowledged is counted, and a checkpoint brings it to the lake
 //! erase    the lake: traces are kept in the books first, then files are rewritten
 //! prove    the proof goes into the books
@@ -90,7 +90,11 @@ impl Erasures for ErasedPersons {
 /// Erases a person, or takes an erasure up again; answers when the lake is rid of them. An error means
 /// that it is not finished: it was noted, and goes on by itself.
 pub async fn erase(app: &Arc<App>, tenant: TenantId, person: Pseudonym) -> Result<Tombstone> {
+    let persons = &app.edge.persons;
+    let turn = persons.writing.lock().await;
     let set = app.books.set_tombstone(fresh(app, tenant, person)).await.context("books")?;
+    persons.remove(tenant, person);
+    drop(turn);
     let tombstone = set.into_inner();
     app.edge.erased.add(&tombstone);
     if tombstone.state() == ErasureState::Settled {

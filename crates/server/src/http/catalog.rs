@@ -114,7 +114,7 @@ async fn create_many<R: Resource>(
     Ok((status, Json(answer)).into_response())
 }
 
-fn check_count(count: usize) -> Result<(), Problem> {
+pub(super) fn check_count(count: usize) -> Result<(), Problem> {
     if count == 0 {
         return Err(Problem::unprocessable("body: the list is empty"));
     }
@@ -131,7 +131,11 @@ fn check_item<R: Resource>(item: &RawValue, made_id: String, now: Timestamp) -> 
 }
 
 /// 409 where anything stands in the way, else 422; which item and why stands in `errors`.
-fn some_refused(plural: &str, count: usize, mut errors: Vec<(usize, Problem)>) -> Problem {
+pub(super) fn some_refused(
+    plural: &str,
+    count: usize,
+    mut errors: Vec<(usize, Problem)>,
+) -> Problem {
     errors.sort_by_key(|&(index, _)| index);
     let conflict = errors.iter().any(|(_, problem)| problem.status == StatusCode::CONFLICT);
     let status = if conflict { StatusCode::CONFLICT } else { StatusCode::UNPROCESSABLE_ENTITY };

@@ -19,6 +19,7 @@ pub mod openapi;
 pub mod parameters;
 pub mod predict;
 pub mod problem;
+pub mod profiles;
 pub mod replay;
 pub mod rules;
 pub mod scrape;
@@ -65,6 +66,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(billing::routes())
         .merge(audit::routes())
         .merge(users::routes())
+        .merge(profiles::routes())
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(console::routes())

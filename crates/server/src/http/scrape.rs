@@ -216,6 +216,11 @@ fn model(page: &mut Page, app: &App) {
     page.counter("rows_logged", help, scorer.rows_logged.load(Relaxed));
     let help = "Served rows dropped because the log was busy";
     page.counter("rows_dropped", help, scorer.rows_dropped.load(Relaxed));
+    if let Some(age) = scorer.predictor.freshness().age(app.edge.clock.now()) {
+        let help = "Since when features may lack what was acknowledged";
+        page.seconds("features_age", help, age as f64 / 1e6);
+    }
+    page.gauge("persons", "Users whose profile is kept", app.edge.persons.count() as u64);
     page.gauge("rows_pending", "Served rows that wait for their label", report.pending_rows);
     let help = "Rows let go of before their time, for want of room";
     page.counter("rows_let_go", help, report.dropped_rows);

@@ -12,8 +12,8 @@ use reckon_feature::Counters;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Problem;
 use super::parameters::{Id, Parameters, wrong};
+use super::{Problem, profiles};
 use crate::access::{self, Place};
 use crate::app::App;
 use crate::engines;
@@ -168,6 +168,7 @@ async fn data(
         "user_id": user_id,
         "pseudonym": digits(person),
         "erasure": tombstone.map(|stone| view(&app, &stone)).transpose()?,
+        "profile": app.books.person(tenant, person).await?.map(profiles::View::from),
         "features": features(&app, tenant, person).await?,
         "records": records,
         "next": next,

@@ -3,15 +3,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reckon_bundle::manifest::{Column, Field};
 use reckon_bundle::{Bundle, Contents, Golden, Kind, Manifest, Scored, Scratch};
 use reckon_disk::{RealDisk, TempDir};
-use reckon_event::{Kind as RecordKind, ServedRows};
+use reckon_event::{Kind as RecordKind, ServedRows, Timestamp};
 use reckon_feature::Plan;
 use reckon_model::calibration::{Curve, Platt, Segmented};
 use reckon_model::dcn::{Shape, Structure, Trainer, TrainerOptions};
 use reckon_predict::Champion;
+use reckon_server::freshness::Watch;
 use serde_json::json;
 
 use crate::harness::House;
@@ -19,9 +21,14 @@ use crate::predict::records;
 
 /// A network nobody has trained, of the plan's columns: it ranks, and surely not as the online model.
 fn write_bundle(plan: &Plan, more: Option<&str>, path: &Path) {
+    write_weighed(plan, more, |_| 0.0, path);
+}
+
+/// The same, to whose columns something is told to be of importance.
+fn write_weighed(plan: &Plan, more: Option<&str>, importance: fn(&str) -> f32, path: &Path) {
     let columns = plan.columns().iter().map(|column| column.name.as_str()).chain(more);
     let columns: Vec<Column> = columns
-        .map(|name| Column { name: name.to_owned(), default: None, importance: 0.0 })
+        .map(|name| Column { name: name.to_owned(), default: None, importance: importance(name) })
         .collect();
     let fields: Vec<Field> = plan
         .fields()
@@ -128,6 +135,60 @@ async fn what_a_bundle_answers_is_what_it_says_of_the_logged_row() {
     let active = house.get("/api/models/active").await.json();
     assert_eq!(active["active"]["model_version"], json!(champion.name()), "{active}");
     assert_eq!(active["active"]["kind"], "bundle");
+}
+
+/// Asks while counting stands still and the log goes on, and again when it has caught up.
+async fn confidence_of_stale_and_fresh(house: &House) -> (f64, f64) {
+    let asked = json!({"user_id": "u", "ad_candidates": ["a"], "context": {"device": "mobile"}});
+    let confidence = async || {
+        let answer = house.post("/api/predict", &asked).await.json();
+        assert_eq!(answer["degraded"], json!(false), "stale is not degraded: {answer}");
+        answer["confidence"].as_f64().expect("a share")
+    };
+    let mut watch = Watch::default();
+    watch.look(house.app());
+    house.settle().await;
+    watch.look(house.app());
+    assert_eq!(confidence().await, 1.0, "everything is counted");
+    let progress = Arc::clone(&house.app().progress);
+    let hold = tokio::task::spawn_blocking(move || progress.hold(Duration::from_secs(60)));
+    let hold = hold.await.expect("no panic").ok().expect("counting stands still");
+    house.browse("/click?adId=a").await;
+    house.clock.step(house.app().config.feature.age_s_max * Timestamp::SECOND + 1);
+    watch.look(house.app());
+    let stale = confidence().await;
+    drop(hold);
+    watch.look(house.app());
+    house.settle().await;
+    watch.look(house.app());
+    (stale, confidence().await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_how_much_of_its_model_was_fresh() {
+    let folder = TempDir::new("champion");
+    let path = folder.path().join("model.bundle");
+    let plan = Plan::default();
+    // One column that needs no past, and one that does.
+    let importance = |name: &str| match name {
+        "price_log" => 1.0,
+        "click_count_7d" => 3.0,
+        _ => 0.0,
+    };
+    write_weighed(&plan, None, importance, &path);
+    let settings = [("MODEL__BUNDLE", path.to_str().expect("a path"))];
+    let house = House::with(&settings, Arc::new(RealDisk)).await;
+    house.register(&["a"]).await;
+    assert_eq!(confidence_of_stale_and_fresh(&house).await, (0.25, 1.0));
+    drop(house);
+
+    // Of the online model nobody knows what is of importance, so what is left counts.
+    let house = House::new().await;
+    house.register(&["a"]).await;
+    let (stale, fresh) = confidence_of_stale_and_fresh(&house).await;
+    assert!(stale > 0.2 && stale < 0.8 && fresh == 1.0, "{stale}, {fresh}");
+    let metrics = String::from_utf8(house.get("/metrics").await.body).expect("text");
+    assert!(metrics.contains("reckon_features_age_seconds "), "{metrics}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! Here requests, impressions and clicks go through the front door. Then the lake is read as training
 //! reads it, and everything that was counted is counted into fresh pasts, epoch by epoch; whenever these
 //! have come to the cut that a row names, the row is computed once more. It must be the row that was
-//! logged, and the row that training takes, bit for bit.
+//! logged, and the row that training takes, bit for bit. Profiles change while all this goes on, and
+//! afterwards: a row has what was said when it was served.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,11 +28,13 @@ use crate::harness::House;
 use crate::predict::records;
 
 const CATEGORIES: [&str; 3] = ["shoes", "books", "tea"];
+const LOCALES: [&str; 2] = ["de", "fr"];
 
-/// What one request said.
+/// What one request said, and what its user had said of themselves by then.
 #[derive(Clone, Copy)]
 struct Asked {
     visitor: usize,
+    interests: &'static [&'static str],
     geo: &'static str,
     device: &'static str,
     placement: &'static str,
@@ -46,9 +49,21 @@ async fn register(house: &House) {
     for number in 0..6 {
         let ad = json!({"ad_id": format!("ad-{number}"), "campaign_id": "spring",
             "destination_url": "https://shop.example/", "status": "active",
-            "category": CATEGORIES[number % 3], "creative_size": "300x250"});
+            "category": CATEGORIES[number % 3], "creative_size": "300x250",
+            "locale": LOCALES[number % 2], "quality": number as f64 / 8.0});
         assert_eq!(house.post("/v1/ads", &ad).await.status, 201);
     }
+}
+
+/// What a visitor likes, another thing every other round.
+fn interests(visitor: usize, round: usize) -> &'static [&'static str] {
+    &CATEGORIES[..(visitor + round / 2) % 4]
+}
+
+async fn say(house: &House, visitor: usize, round: usize) {
+    let profile = json!({"user_id": format!("user-{visitor}"), "locale": LOCALES[visitor % 2],
+        "interests": interests(visitor, round)});
+    assert_eq!(house.post("/v1/users", &profile).await.status, 200);
 }
 
 /// Serves, shows and clicks: each round knows of those before it.
@@ -116,6 +131,7 @@ fn computed_again(
     verdicts: &HashMap<(u16, u64), u8>,
     served: &ServedRows,
     (user, asked): (Pseudonym, Asked),
+    registered: &[Timestamp],
 ) -> Vec<(Columns, Columns)> {
     let pasts = Pasts::new(Arc::clone(plan), PastsOptions::default());
     let is_below = |position: &Position| {
@@ -132,7 +148,10 @@ fn computed_again(
     let bounds = bounds.map(|(&to, partition)| Bound { partition, from: 0, to }).collect();
     let epoch = Epoch { stage: 1, group: 0, generation: 1, number: 1, bounds };
     pasts.apply(&epoch, &changes).expect("taken");
+    let interests: Vec<u64> = asked.interests.iter().map(|interest| name_key(interest)).collect();
     let request = Request {
+        locale: name_key(LOCALES[asked.visitor % 2]),
+        interests: &interests,
         parts: Parts {
             tenant: TenantId::DEFAULT,
             user,
@@ -145,7 +164,7 @@ fn computed_again(
         ..Request::default()
     };
     let candidates: Vec<Candidate> =
-        served.candidates.iter().map(|one| candidate(one.ad_key)).collect();
+        served.candidates.iter().map(|one| candidate(one.ad_key, registered)).collect();
     let (mut views, mut rows) = (Views::default(), Rows::default());
     pasts.look(&request, &candidates, &mut views);
     plan.rows(&request, &candidates, &mut views, &mut rows);
@@ -163,15 +182,18 @@ fn computed_again(
     .collect()
 }
 
-fn candidate(ad_key: u64) -> Candidate {
+fn candidate(ad_key: u64, registered: &[Timestamp]) -> Candidate {
     let number = (0..6).find(|number| name_key(&format!("ad-{number}")) == ad_key);
-    let category = CATEGORIES[number.expect("one of ours") % 3];
+    let number = number.expect("one of ours");
+    let category = CATEGORIES[number % 3];
     let ad = Ad {
         ad: ad_key,
         campaign: name_key("spring"),
         category: name_key(category),
         size: (300, 250),
-        ..Ad::default()
+        locale: name_key(LOCALES[number % 2]),
+        quality: Some(number as f32 / 8.0),
+        created: Some(registered[number]),
     };
     Candidate { ad, price: 1_500, position: 1 }
 }
@@ -183,8 +205,10 @@ async fn a_model_is_trained_on_the_rows_it_was_asked_with() {
     let mut asked = Vec::new();
     for round in 0..12 {
         for visitor in 0..4 {
+            say(&house, visitor, round).await;
             let one = Asked {
                 visitor,
+                interests: interests(visitor, round),
                 geo: ["DE", "FR"][(round + visitor) % 2],
                 device: ["mobile", "desktop"][visitor % 2],
                 placement: ["top", "side"][round % 2],
@@ -199,15 +223,26 @@ async fn a_model_is_trained_on_the_rows_it_was_asked_with() {
     house.browse("/click?adId=ad-1").await;
     house.settle().await;
     let log = logged(&house);
+    let mut registered = Vec::new();
+    for number in 0..6 {
+        let ad = house.get(&format!("/v1/ads/ad-{number}")).await.json();
+        let at = ad["created_at"].as_str().expect("a time");
+        registered.push(Timestamp::parse(at).expect("a time"));
+    }
     let dir = house.stop().await;
     let place = LakePlace::folder(&Path::new(dir.path()).join("lake")).expect("a lake");
-    let compared = tokio::task::spawn_blocking(move || compare(place, &log, &asked));
+    let compared = tokio::task::spawn_blocking(move || compare(place, &log, &asked, &registered));
     let (rows, numbers, known) = compared.await.expect("no panic");
     println!("{rows} rows trained on, {numbers} numbers equal bit for bit, {known} of them known");
     assert!(rows > 100 && known > rows * 20, "{rows} rows, {known} numbers known");
 }
 
-fn compare(place: LakePlace, log: &[Logged], asked: &[Asked]) -> (usize, usize, usize) {
+fn compare(
+    place: LakePlace,
+    log: &[Logged],
+    asked: &[Asked],
+    registered: &[Timestamp],
+) -> (usize, usize, usize) {
     let plan = Arc::new(Plan::default());
     let lake = LakeReader::open(place).expect("it opens").expect("a lake");
     let verdicts = verdicts(&lake);
@@ -220,12 +255,25 @@ fn compare(place: LakePlace, log: &[Logged], asked: &[Asked]) -> (usize, usize, 
     for (&(user, rows), &one) in served.iter().zip(asked) {
         assert_eq!(rows.plan, plan.version());
         cuts.push(&rows.columns_cut);
-        let again = computed_again(&plan, log, &verdicts, rows, (user, one));
+        let again = computed_again(&plan, log, &verdicts, rows, (user, one), registered);
         for (candidate, (shared, own)) in rows.candidates.iter().zip(again) {
             assert_eq!(rows.shared_columns, shared, "what was served at {}", rows.at);
             assert_eq!(candidate.columns, own, "what was served at {}", rows.at);
             logged.insert(prediction_id(rows.request, candidate.index), (shared, own));
         }
+    }
+    let of_matches = |name: &str| {
+        let at = plan.columns().iter().position(|column| column.name == name).expect("a column");
+        let numbers = logged
+            .values()
+            .map(|(_, own): &(Columns, Columns)| own.numeric[at - plan.user_columns()]);
+        let (no, yes): (Vec<f32>, Vec<f32>) =
+            numbers.filter(|number| !number.is_nan()).partition(|&number| number == 0.0);
+        (no.len(), yes.len())
+    };
+    for name in ["interest_match", "locale_match"] {
+        let (no, yes) = of_matches(name);
+        assert!(no > 20 && yes > 20, "{name}: {no} do not match, {yes} do");
     }
     cuts.dedup();
     assert!(cuts.len() >= 12, "rows are of {} cuts", cuts.len());

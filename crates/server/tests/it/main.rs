@@ -23,6 +23,8 @@ mod openapi;
 mod predict;
 mod problems;
 mod process;
+mod profiles;
+mod recomputed;
 mod replay;
 mod replay_predictions;
 mod rules;

@@ -334,6 +334,7 @@ async fn every_example_is_taken_and_answered_as_described() {
         "/v1/ads/serve",
         "/api/predict",
         "/v1/keys",
+        "/v1/users",
     ];
     let mut sent = 0;
     for (path, method) in posted.map(|path| (path, "post")).into_iter().chain([
@@ -388,6 +389,7 @@ async fn every_example_is_taken_and_answered_as_described() {
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         described.judge(path, "get", &answer);
     }
+    described.judge("/v1/users/{id}", "get", &house.get("/v1/users/u-1").await);
     for query in [
         "granularity=1m&group_by=ad_id,campaign_id,region,device,placement,position",
         "group_by=reason",
@@ -416,6 +418,7 @@ fn a_wrong_value_is_found() {
         ("ad_id", json!("")),
         ("created_at", json!("now")),
         ("append_click_id", json!("a=b")),
+        ("quality", json!(1.5)),
         ("colour", json!("red")),
     ] {
         let mut wrong = good.clone();

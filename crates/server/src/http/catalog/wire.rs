@@ -44,6 +44,8 @@ pub struct AdDraft {
     category: Option<String>,
     creative_size: Option<String>,
     append_click_id: Option<String>,
+    locale: Option<String>,
+    quality: Option<f64>,
     status: Option<String>,
 }
 
@@ -78,6 +80,10 @@ pub struct AdChange {
     creative_size: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     append_click_id: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    locale: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    quality: Option<Option<f64>>,
     status: Option<String>,
 }
 
@@ -121,6 +127,8 @@ pub struct AdView {
     category: Option<String>,
     creative_size: Option<String>,
     append_click_id: Option<String>,
+    locale: Option<String>,
+    quality: Option<f64>,
     status: &'static str,
     created_at: String,
 }
@@ -158,6 +166,8 @@ impl AdDraft {
             category: self.category,
             creative_size: self.creative_size,
             append_click_id: self.append_click_id,
+            locale: self.locale,
+            quality_micros: self.quality.map(micros),
             status: status(self.status.as_deref())?.unwrap_or_default(),
             created_at: now,
         })
@@ -194,6 +204,8 @@ impl AdChange {
             category: self.category,
             creative_size: self.creative_size,
             append_click_id: self.append_click_id,
+            locale: self.locale,
+            quality_micros: self.quality.map(|quality| quality.map(micros)),
             status: status(self.status.as_deref())?,
         })
     }
@@ -201,6 +213,11 @@ impl AdChange {
 
 fn status(text: Option<&str>) -> Result<Option<Status>, Problem> {
     Ok(text.map(Status::parse).transpose()?)
+}
+
+/// Millionths of a share; what is none stays outside of 0 to 1.
+fn micros(share: f64) -> i64 {
+    (share * 1e6).round() as i64
 }
 
 fn web_address(text: &str) -> Result<String, Problem> {
@@ -276,6 +293,8 @@ impl From<Ad> for AdView {
             category: ad.category,
             creative_size: ad.creative_size,
             append_click_id: ad.append_click_id,
+            locale: ad.locale,
+            quality: ad.quality_micros.map(|micros| micros as f64 / 1e6),
             status: ad.status.as_str(),
             created_at: ad.created_at.to_string(),
         }
