@@ -510,6 +510,64 @@ fn a_look_in_the_middle_of_an_epoch_is_of_one_cut() {
     println!("{looks} looks beside {EPOCHS} epochs, {ADS} ads each");
 }
 
+/// All that a plan may ask of one entity, for so long that every tile is there, in counts that need two words.
+#[test]
+fn the_largest_past_there_can_be_is_kept() {
+    let plan = Plan::parse(
+        r#"
+        ttl_days = 40
+        user_events_a_minute_max = 1000000
+        [[entity]]
+        name = "user"
+        of = ["user"]
+        measures = ["impressions", "views", "clicks", "conversions", "dwells", "dwell_time", "hides", "shares", "spend"]
+        windows = ["5m", "1h", "1d", "7d", "30d", "decayed"]
+        [[columns]]
+        entity = "user"
+        transform = "count"
+        measure = "spend"
+        windows = ["5m", "1h", "1d", "7d", "30d"]
+        default = 0.0
+        [[known]]
+        name = "hour"
+        default = 12.0
+        [[field]]
+        name = "user"
+        of = ["user"]
+        "#,
+    );
+    let pasts = Pasts::new(Arc::new(plan.expect("a plan")), PastsOptions::default());
+    let parts = Parts { tenant: TenantId(1), user: Pseudonym(9), ..Parts::default() };
+    let price = 1 << 40;
+    // A click a tile: days, the hours of the last, its tiles of 5 minutes, and of 30 seconds.
+    let spans = [(86_400, 31), (3_600, 25), (300, 13), (30, 11)];
+    let seconds: std::collections::BTreeSet<u32> = spans
+        .iter()
+        .flat_map(|&(width, count)| (0..count).map(move |n| START - n * width))
+        .collect();
+    let changes: Vec<Change> = seconds
+        .iter()
+        .zip(0..)
+        .map(|(&second, offset)| {
+            let happened = Happened { parts, kind: Kind::Click, amount: price, second };
+            Change::Counted(Position { partition: 0, offset }, happened)
+        })
+        .collect();
+    pasts.apply(&epoch(1), &changes).expect("in order");
+    let request =
+        Request { parts, now: Timestamp::from_seconds(START.into()), ..Request::default() };
+    let (mut views, mut rows) = (Views::default(), Rows::default());
+    pasts.look(&request, &[Candidate::default()], &mut views);
+    pasts.plan().rows(&request, &[Candidate::default()], &mut views, &mut rows);
+    for (number, (width, tiles)) in
+        [(30, 10), (300, 12), (3_600, 24), (86_400, 7), (86_400, 30)].into_iter().enumerate()
+    {
+        let first = (START / width - tiles) * width;
+        let clicks = seconds.iter().filter(|&&second| second >= first).count() as u64;
+        assert_eq!(rows.numeric[number], (clicks * price) as f32 * 0.000_001, "tiles of {width} s");
+    }
+}
+
 #[test]
 fn a_person_who_is_forgotten_leaves_nothing_behind() {
     let plan = Arc::new(Plan::default());
