@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use reckon_bundle::Bundle;
-use reckon_model::{
-    LinearOptions, Random, auc, calibration_ratio, expected_calibration_error, sigmoid,
-};
+use reckon_model::{LinearOptions, Random, calibration_ratio, expected_calibration_error, sigmoid};
 use reckon_train::bundled::{About, contents};
 use reckon_train::fit::{
     Checkpoint, CodeOptions, Epochs, FitOptions, Fitted, Learner, TreeOptions,
