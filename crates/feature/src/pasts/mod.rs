@@ -9,6 +9,7 @@
 
 mod files;
 mod index;
+mod look;
 mod memory;
 mod shard;
 mod slab;
@@ -23,12 +24,11 @@ use reckon_disk::Disk;
 use reckon_event::{Applied, Epoch, Kind, Position, Pseudonym, TenantId};
 
 use self::files::Files;
-use self::shard::{Admitted, Event, Shard, Step, TOGETHER};
+use self::shard::{Admitted, Event, Shard, Step};
 pub use self::subscriber::PastsSubscriber;
-use crate::happened::{Happened, Key, Parts, hour_of_day};
-use crate::past::{Moment, Past};
+use crate::happened::{Happened, Parts, hour_of_day};
 use crate::plan::Plan;
-use crate::row::{Candidate, NOBODY, Request, Views, second_of};
+use crate::row::{Candidate, Request, Views, second_of};
 use crate::{Error, Marks};
 
 const SHARDS: usize = 16;
@@ -181,96 +181,6 @@ impl Pasts {
         }
     }
 
-    /// `None` where a shard has gone two epochs on meanwhile.
-    fn look_at(&self, seen: &Seen, request: &Request<'_>, views: &mut Views) -> Option<()> {
-        let at = Moment::of(views.moment);
-        self.order(views);
-        let Views { asked, by_shard, .. } = views;
-        for group in by_shard.chunk_by(|one, other| one >> 26 == other >> 26) {
-            let shard = self.shards[(group[0] >> 26) as usize].read();
-            if shard.applied > seen.epoch + 1 {
-                return None;
-            }
-            for part in group.chunks(TOGETHER) {
-                let mut keys = [Key::default(); TOGETHER];
-                for (key, packed) in keys.iter_mut().zip(part) {
-                    let (entity, number) = place(*packed);
-                    *key = asked[entity].keys[number];
-                }
-                let places = shard.bring(&self.plan, &keys[..part.len()], Some(at));
-                for ((key, guess), packed) in keys.into_iter().zip(places).zip(part) {
-                    let (entity, number) = place(*packed);
-                    let (declared, asked) = (&self.plan.entities[entity], &mut asked[entity]);
-                    let past = shard.find_at(guess, key, seen.epoch).filter(|past| {
-                        past.touched().saturating_add(self.plan.ttl_seconds(key.id)) >= at.second
-                    });
-                    asked.is_there[number] = past.is_some();
-                    let Some(past) = past else { continue };
-                    let width = declared.width();
-                    past.view(declared, at, &mut asked.views[number * width..][..width]);
-                    if self.plan.user == Some(entity) {
-                        views.top_category = self.top(&shard, seen, request, past, at);
-                    }
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// Sorts what is asked for by shard.
-    fn order(&self, views: &mut Views) {
-        let Views { asked, by_shard, .. } = views;
-        let mut starts = [0u32; SHARDS + 1];
-        let keys = asked.iter().flat_map(|asked| &asked.keys);
-        for key in keys.filter(|&&key| key != NOBODY) {
-            starts[shard_of(key.owner) + 1] += 1;
-        }
-        for shard in 0..SHARDS {
-            starts[shard + 1] += starts[shard];
-        }
-        by_shard.clear();
-        by_shard.resize(starts[SHARDS] as usize, 0);
-        for (entity, asked) in asked.iter().enumerate() {
-            let keys = asked.keys.iter().enumerate();
-            for (number, key) in keys.filter(|&(_, &key)| key != NOBODY) {
-                let shard = shard_of(key.owner);
-                by_shard[starts[shard] as usize] =
-                    (shard as u32) << 26 | (entity as u32) << 20 | number as u32;
-                starts[shard] += 1;
-            }
-        }
-    }
-
-    /// The category a user clicked most in 30 days; of equals the one with the lower key.
-    fn top(
-        &self,
-        shard: &Shard,
-        seen: &Seen,
-        request: &Request<'_>,
-        user: Past<'_>,
-        at: Moment,
-    ) -> u64 {
-        let Some((entity, clicks)) = self.plan.taste else {
-            return 0;
-        };
-        let declared = &self.plan.entities[entity];
-        let mut view = [0.0; 64];
-        let Some(view) = view.get_mut(..declared.width()) else {
-            return 0;
-        };
-        let (mut most, mut top) = (0.0, 0);
-        for category in user.categories() {
-            let parts = Parts { category, ..request.parts };
-            let past = parts.key(declared, 0).and_then(|key| shard.find(key, seen.epoch));
-            let Some(past) = past else { continue };
-            past.view(declared, at, view);
-            if view[clicks] > most || view[clicks] == most && most > 0.0 && category < top {
-                (most, top) = (view[clicks], category);
-            }
-        }
-        top
-    }
-
     /// Takes an epoch: all of it or, where it was in already, nothing.
     ///
     /// # Errors
@@ -367,11 +277,6 @@ impl Pasts {
     pub fn evicted(&self) -> u64 {
         self.writer.lock().evicted
     }
-}
-
-/// The entity and the number of its key, of what stands behind the shard in a sorted list.
-fn place(packed: u32) -> (usize, usize) {
-    ((packed >> 20 & 63) as usize, (packed & 0xf_ffff) as usize)
 }
 
 fn cut_after(cut: &[u64], epoch: &Epoch) -> Arc<[u64]> {

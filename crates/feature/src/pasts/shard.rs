@@ -4,8 +4,8 @@
 //! copy, so a read is of one cut though shards move one after the other, and waits for no more than one
 //! shard's part of an epoch.
 //!
-//! Keys come many at a time, and memory is far: [`Shard::bring`] asks for what all of a group lead to before
-//! the first of it is read.
+//! Keys come many at a time, and memory is far: [`Shard::ask`], [`Shard::seek`] and [`Shard::fetch`] ask for
+//! what all of a group lead to before the first of it is read.
 
 use std::collections::HashMap;
 
@@ -103,10 +103,14 @@ impl Shard {
         self.place(key).map(|place| self.past(place))
     }
 
-    /// Asks for all the memory that leads to the pasts of some keys, of all at the same time; says where
-    /// they may be. It changes nothing but time.
-    pub fn bring(&self, plan: &Plan, keys: &[Key], seen_at: Option<Moment>) -> [u32; TOGETHER] {
+    /// Asks for the memory where keys stand in the index. It changes nothing but time, as do
+    /// [`Shard::seek`], which is to follow when that has come, and [`Shard::fetch`].
+    pub fn ask(&self, keys: &[Key]) {
         keys.iter().for_each(|key| self.index.touch(key.id));
+    }
+
+    /// Where the pasts of keys may be; asks for their beginnings.
+    pub fn seek(&self, keys: &[Key]) -> [u32; TOGETHER] {
         let mut places = [NONE; TOGETHER];
         for (place, key) in places.iter_mut().zip(keys) {
             *place = self.index.guess(key.id).unwrap_or(NONE);
@@ -114,14 +118,18 @@ impl Shard {
                 prefetch(self.slab.get(*place), 0);
             }
         }
-        for place in places.into_iter().filter(|&place| place != NONE) {
+        places
+    }
+
+    /// Asks for what is read of pasts: by a view at a moment or, without one, by a change.
+    pub fn fetch(&self, plan: &Plan, places: &[u32; TOGETHER], seen_at: Option<Moment>) {
+        for &place in places.iter().filter(|&&place| place != NONE) {
             let past = self.past(place);
             match seen_at {
                 Some(at) => past.bring(&plan.entities[usize::from(past.entity())], at),
                 None => past.bring_all(words_of(past.class())),
             }
         }
-        places
     }
 
     /// As [`Shard::find`], where one guesses the place.
@@ -178,7 +186,8 @@ impl Shard {
         for steps in steps.chunks(TOGETHER) {
             let mut keys = [Key::default(); TOGETHER];
             keys.iter_mut().zip(steps).for_each(|(key, step)| *key = step.key);
-            self.bring(plan, &keys[..steps.len()], None);
+            self.ask(&keys[..steps.len()]);
+            self.fetch(plan, &self.seek(&keys[..steps.len()]), None);
             self.take(plan, steps, events);
         }
     }
