@@ -81,15 +81,7 @@ async fn require_schema(connection: &mut PgConnection) -> Result<(), Error> {
     let rows: Vec<(i64,)> = sqlx::query_as("SELECT version FROM _sqlx_migrations WHERE success")
         .fetch_all(connection)
         .await?;
-    let migrator = migrator();
-    if let Some(&(version,)) = rows.iter().find(|&&(version,)| !migrator.version_exists(version)) {
-        return Err(schema::newer(version));
-    }
-    if rows.len() < migrator.iter().count() {
-        let problem = "the books have an older schema: open them once with this build";
-        return Err(Error::damaged(problem.to_owned()));
-    }
-    Ok(())
+    schema::require_all(&rows, &migrator())
 }
 
 /// The extension `amcheck` holds every index against its table, where it is there and may be used.

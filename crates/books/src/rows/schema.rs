@@ -24,8 +24,20 @@ pub(crate) fn migration_failure(cause: MigrateError) -> Error {
     }
 }
 
+/// Refuses books that have not taken just the steps of this build.
+pub(crate) fn require_all(taken: &[(i64,)], migrator: &Migrator) -> Result<(), Error> {
+    if let Some(&(version,)) = taken.iter().find(|&&(version,)| !migrator.version_exists(version)) {
+        return Err(newer(version));
+    }
+    if taken.len() < migrator.iter().count() {
+        let problem = "the books have an older schema: open them once with this build";
+        return Err(Error::damaged(problem.to_owned()));
+    }
+    Ok(())
+}
+
 /// The books have steps that this build has not.
-pub(crate) fn newer(version: i64) -> Error {
+fn newer(version: i64) -> Error {
     Error::damaged(format!(
         "the books have schema version {version}, which this build does not know: use a newer build"
     ))

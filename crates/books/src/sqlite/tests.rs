@@ -360,6 +360,21 @@ async fn a_file_of_something_else_is_left_alone() {
 }
 
 #[tokio::test]
+async fn books_of_another_schema_are_not_called_damaged_rows() {
+    let folder = Folder::new();
+    folder.open().await.close().await;
+    let steps = [
+        ("DELETE FROM _sqlx_migrations WHERE version = 3", "open them once with this build"),
+        ("INSERT INTO _sqlx_migrations VALUES (9, 'later', 0, 1, x'00', 0)", "schema version 9"),
+    ];
+    for (step, told) in steps {
+        folder.tamper(step).await;
+        let refused = SqliteBooks::verify(&folder.file()).await.expect_err("of another build");
+        assert!(refused.message.contains(told), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn books_of_a_newer_build_are_refused() {
     let folder = Folder::new();
     folder.open().await.close().await;

@@ -9,12 +9,12 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use super::entity::{Kept, read};
 use super::failure::opening_failure;
 use super::load;
-use super::{BUSY_TIMEOUT, NameKey, SqliteBooks, verify_ledger};
+use super::{BUSY_TIMEOUT, NameKey, SqliteBooks, migrator, verify_ledger};
 use crate::catalog::{Ad, Advertiser, Campaign};
 use crate::error::Error;
 use crate::rows::snapshot::ROWS_PER_PAGE;
-use crate::rows::tenant_of;
 use crate::rows::verify::{FINDINGS_MAX, HISTORY_RULES, Verification, row_problem};
+use crate::rows::{schema, tenant_of};
 
 impl SqliteBooks {
     /// Checks the books at `path` without changing them. An error means that it could not be checked
@@ -38,6 +38,8 @@ pub(super) async fn verify_with(path: &Path, name_key: NameKey) -> Result<Verifi
         // What a broken page says about its rows is not worth reading.
         return Ok(found);
     }
+    let steps = "SELECT version FROM _sqlx_migrations WHERE success";
+    schema::require_all(&sqlx::query_as(steps).fetch_all(&mut connection).await?, &migrator())?;
     check_references(&mut connection, &mut found).await?;
     check_rows::<Advertiser>(&mut connection, name_key, &mut found).await?;
     check_rows::<Campaign>(&mut connection, name_key, &mut found).await?;
