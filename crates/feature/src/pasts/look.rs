@@ -124,10 +124,8 @@ impl<'a> Look<'a> {
                 past.touched().saturating_add(plan.ttl_seconds(key.id)) >= self.at.second
             };
             let past = past.filter(is_kept);
-            asked.is_there[number] = past.is_some();
             let Some(past) = past else { continue };
-            let width = declared.width();
-            past.view(declared, self.at, &mut asked.views[number * width..][..width]);
+            past.view(declared, self.at, asked.find(number, declared.width()));
             if plan.user == Some(entity) {
                 *top_category = self.top(&group.shard, past);
             }

@@ -175,7 +175,9 @@ impl Pasts {
         loop {
             let seen = Arc::clone(&self.seen.read());
             views.moment = second_of(request.now).max(seen.clock);
+            views.begin(&self.plan);
             if self.look_at(&seen, request, views).is_some() {
+                views.end();
                 return seen;
             }
         }

@@ -1,7 +1,9 @@
 //! Numeric columns.
 //!
-//! A column is computed for all candidates at once, or for all pasts of its entity where several share one:
-//! sums are put side by side first, so that the arithmetic behind them is a loop over plain slices.
+//! A column is computed for all pasts of its entity at once, which may be few (most crosses were never seen) or
+//! shared by several candidates:
+//! sums are put side by side first, so that the arithmetic behind them is a loop over plain slices. Rows are put
+//! together at the end, a few at a time: column by column, each number would be a line of the cache of its own.
 
 use super::{Asked, Candidate, Request, Rows, Views, known};
 use crate::plan::{Plan, Source, Transform};
@@ -9,12 +11,20 @@ use crate::plan::{Plan, Source, Transform};
 /// Ratios are kept off 0 and 1, where log odds end.
 const RATE_MIN: f32 = 1e-6;
 
-/// Room for a column's sums and numbers; used again.
+/// Room for sums and for columns; used again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     sums: [Vec<f32>; 4],
     numbers: Vec<f32>,
+    both: Vec<Both>,
+    /// Columns of candidates, one behind the other.
+    columns: Vec<f32>,
 }
+
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
+/// Rows that are put together at a time: as many as one line of each column is of.
+const ROWS: usize = LINE;
 
 pub(super) fn columns(
     plan: &Plan,
@@ -25,47 +35,63 @@ pub(super) fn columns(
 ) {
     let (count, shared) = (plan.columns().len(), plan.user_columns());
     rows.numeric.resize(count * candidates.len(), f32::NAN);
+    let Some(first) = rows.numeric.get_mut(..count).filter(|first| !first.is_empty()) else {
+        return;
+    };
     let mut scratch = std::mem::take(&mut views.scratch);
-    for (number, column) in plan.columns().iter().enumerate() {
-        let places = match number < shared {
-            true => 0..rows.numeric.len().min(count),
-            false => 0..rows.numeric.len(),
-        };
-        let places = rows.numeric[places].iter_mut().skip(number).step_by(count);
+    let (of_user, own) = plan.columns().split_at(shared);
+    for (column, place) in of_user.iter().zip(first) {
+        match column.source {
+            Source::Past(entity, transform) => {
+                let asked = (entity, &views.asked[entity]);
+                past(plan, views, asked, transform, std::slice::from_mut(place), &mut scratch);
+            }
+            Source::Known(known) => *place = known::of_request(plan, known, request, views),
+        }
+    }
+    // An odd number of lines, so that the same row of all columns is not in the same few sets of the cache.
+    let stride = (candidates.len().div_ceil(LINE) | 1) * LINE;
+    let mut columns = std::mem::take(&mut scratch.columns);
+    columns.resize(own.len() * stride, f32::NAN);
+    for (column, places) in own.iter().zip(columns.chunks_exact_mut(stride)) {
+        let places = &mut places[..candidates.len()];
         match column.source {
             Source::Past(entity, transform) => {
                 let asked = (entity, &views.asked[entity]);
                 past(plan, views, asked, transform, places, &mut scratch);
             }
-            Source::Known(known) if number < shared => {
-                places.for_each(|place| *place = known::of_request(plan, known, request, views));
-            }
             Source::Known(known) => {
-                for (place, candidate) in places.zip(candidates) {
+                for (place, candidate) in places.iter_mut().zip(candidates) {
                     *place = known::of_candidate(known, request, candidate, views);
                 }
             }
         }
     }
-    views.scratch = scratch;
-    let Some((first, others)) = rows.numeric.split_at_mut_checked(count) else {
-        return;
-    };
-    for row in others.chunks_exact_mut(count.max(1)) {
+    let (first, others) = rows.numeric.split_at_mut(count);
+    for row in others.chunks_exact_mut(count) {
         row[..shared].copy_from_slice(&first[..shared]);
     }
+    for (number, rows) in rows.numeric.chunks_mut(count * ROWS).enumerate() {
+        for (at, row) in rows.chunks_exact_mut(count).enumerate() {
+            let column =
+                columns.get(number * ROWS + at..).unwrap_or_default().iter().step_by(stride);
+            row[shared..].iter_mut().zip(column).for_each(|(place, number)| *place = *number);
+        }
+    }
+    scratch.columns = columns;
+    views.scratch = scratch;
 }
 
-/// A column of pasts.
-fn past<'a>(
+/// A column of pasts, or the beginning of it.
+fn past(
     plan: &Plan,
     views: &Views,
     (entity, asked): (usize, &Asked),
     transform: Transform,
-    places: impl Iterator<Item = &'a mut f32>,
+    places: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let (Scratch { sums: [one, two, three, four], numbers }, index) = (scratch, &asked.index);
+    let Scratch { sums: [one, two, three, four], numbers, both, .. } = scratch;
     let width = plan.entities[entity].width();
     numbers.clear();
     match transform {
@@ -87,73 +113,74 @@ fn past<'a>(
             asked.each(width, per, two);
             numbers.extend(one.iter().zip(two).map(|(of, per)| mean(*of, *per, scale)));
         }
-        Transform::Age(last) => {
-            numbers.extend(asked.views.chunks_exact(width).map(|view| view[last]));
-        }
+        Transform::Age(last) => asked.each(width, last, numbers),
         Transform::Share { of, parent, whole } => {
             let (parent, its_width) = (&views.asked[parent], plan.entities[parent].width());
-            let count = index.len().max(parent.index.len());
-            asked.by(count, width, of, one);
-            parent.by(count, its_width, whole, two);
+            asked.with(parent, places.len(), both);
+            asked.by(both.iter().map(|both| both.own), width, of, one);
+            parent.by(both.iter().map(|both| both.parent), its_width, whole, two);
             numbers.extend(one.iter().zip(two).map(|(of, whole)| mean(*of, *whole, 1.0)));
-            return put(asked, parent, numbers, places);
+            return put(both, numbers, places);
         }
         Transform::Odds { of, per, parent, parent_of, parent_per, prior, weight } => {
             let (parent, its_width) = (&views.asked[parent], plan.entities[parent].width());
-            let count = index.len().max(parent.index.len());
-            asked.by(count, width, of, one);
-            asked.by(count, width, per, two);
-            parent.by(count, its_width, parent_of, three);
-            parent.by(count, its_width, parent_per, four);
+            asked.with(parent, places.len(), both);
+            asked.by(both.iter().map(|both| both.own), width, of, one);
+            asked.by(both.iter().map(|both| both.own), width, per, two);
+            parent.by(both.iter().map(|both| both.parent), its_width, parent_of, three);
+            parent.by(both.iter().map(|both| both.parent), its_width, parent_per, four);
             let (own, others) = (one.iter().zip(two), three.iter().zip(four));
             numbers.extend(own.zip(others).map(|((of, per), (parent_of, parent_per))| {
                 let parent = rate(*parent_of, *parent_per, prior, weight);
                 odds(*of, *per, parent, weight)
             }));
-            return put(asked, parent, numbers, places);
+            return put(both, numbers, places);
         }
     }
-    for (number, is_there) in numbers.iter_mut().zip(&asked.is_there) {
-        *number = if *is_there { *number } else { f32::NAN };
-    }
-    for (place, &index) in places.zip(index) {
-        *place = numbers[index as usize];
+    // Where those stand who have no past.
+    numbers.push(f32::NAN);
+    for (place, &at) in places.iter_mut().zip(&asked.at) {
+        *place = numbers[at as usize];
     }
 }
 
-/// Puts numbers of candidates where both pasts are there.
-fn put<'a>(
-    asked: &Asked,
-    parent: &Asked,
-    numbers: &[f32],
-    places: impl Iterator<Item = &'a mut f32>,
-) {
-    for (at, (place, number)) in places.zip(numbers).enumerate() {
-        *place = if asked.is_there(at) && parent.is_there(at) { *number } else { f32::NAN };
+/// A candidate whose past and the past beside it are both there, and where they are.
+#[derive(Clone, Copy, Debug)]
+struct Both {
+    candidate: u32,
+    own: u32,
+    parent: u32,
+}
+
+/// Puts the numbers of such candidates; all others have none.
+fn put(both: &[Both], numbers: &[f32], places: &mut [f32]) {
+    places.fill(f32::NAN);
+    for (both, number) in both.iter().zip(numbers) {
+        places[both.candidate as usize] = *number;
     }
 }
 
 impl Asked {
-    /// A sum of each past; any number where there is none.
+    /// A sum of each past.
     fn each(&self, width: usize, sum: usize, sums: &mut Vec<f32>) {
+        let views = self.views[..self.found as usize * width].chunks_exact(width);
         sums.clear();
-        sums.extend(self.views.chunks_exact(width).map(|view| view[sum]));
+        sums.extend(views.map(|view| view[sum]));
     }
 
-    /// A sum of the past of each of so many candidates; any number where there is none.
-    fn by(&self, count: usize, width: usize, sum: usize, sums: &mut Vec<f32>) {
+    /// A sum of some of the pasts.
+    fn by(&self, which: impl Iterator<Item = u32>, width: usize, sum: usize, sums: &mut Vec<f32>) {
         sums.clear();
-        let of = |index: u32| self.views.get(index as usize * width + sum).copied().unwrap_or(0.0);
-        sums.extend(self.index.iter().map(|&index| of(index)));
-        // All share one.
-        let last = sums.last().copied().unwrap_or(0.0);
-        sums.resize(count, last);
+        sums.extend(which.map(|at| self.views[at as usize * width + sum]));
     }
 
-    /// Whether a candidate has a past.
-    fn is_there(&self, candidate: usize) -> bool {
-        let index = self.index.get(candidate).or(self.index.first());
-        index.is_some_and(|&index| self.is_there[index as usize])
+    /// Of so many candidates those that have a past here and there.
+    fn with(&self, parent: &Asked, candidates: usize, both: &mut Vec<Both>) {
+        both.clear();
+        both.extend((0..candidates).filter_map(|candidate| {
+            let (own, parent) = (self.place(candidate)?, parent.place(candidate)?);
+            Some(Both { candidate: candidate as u32, own, parent })
+        }));
     }
 }
 

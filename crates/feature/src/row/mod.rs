@@ -43,6 +43,8 @@ pub struct Candidate {
 
 /// The key of whoever has no past, because a part of it is absent.
 pub(crate) const NOBODY: Key = Key { owner: 0, id: 0 };
+/// No past was found.
+const ABSENT: u32 = u32::MAX;
 /// No kind of candidates stands there.
 const EMPTY: u32 = u32::MAX;
 
@@ -52,21 +54,52 @@ pub(crate) struct Asked {
     /// Each once; [`NOBODY`] where a part is absent.
     pub keys: Vec<Key>,
     /// Which of them is each candidate's; one alone for what all share.
-    pub index: Vec<u32>,
-    /// Views, one a key; anything where there is no past.
-    pub views: Vec<f32>,
-    /// Whether there is a past.
-    pub is_there: Vec<bool>,
+    index: Vec<u32>,
+    /// Views of the pasts that are there, in the order in which they were found; behind them, anything.
+    views: Vec<f32>,
+    /// How many they are.
+    found: u32,
+    /// Which of them is each key's; [`ABSENT`] where there is none.
+    by_key: Vec<u32>,
+    /// Which of them is each candidate's; `found` where there is none. One alone for what all share.
+    at: Vec<u32>,
 }
 
 impl Asked {
+    /// Which view is a candidate's; `None` where there is no past.
+    fn place(&self, candidate: usize) -> Option<u32> {
+        let at = *self.at.get(candidate).or(self.at.first())?;
+        (at < self.found).then_some(at)
+    }
+
     /// The view for a candidate; `None` where there is no past.
     fn of(&self, candidate: usize, width: usize) -> Option<&[f32]> {
-        let index = *self.index.get(candidate).or(self.index.first())?;
-        if !self.is_there[index as usize] {
-            return None;
+        Some(&self.views[self.place(candidate)? as usize * width..][..width])
+    }
+
+    /// Nothing was found yet.
+    fn begin(&mut self, width: usize) {
+        self.found = 0;
+        self.by_key.clear();
+        self.by_key.resize(self.keys.len(), ABSENT);
+        if self.views.len() < self.keys.len() * width {
+            self.views.resize(self.keys.len() * width, 0.0);
         }
-        Some(&self.views[index as usize * width..][..width])
+    }
+
+    /// The past of a key is there: where its view goes.
+    pub fn find(&mut self, key: usize, width: usize) -> &mut [f32] {
+        let at = self.found;
+        self.by_key[key] = at;
+        self.found += 1;
+        &mut self.views[at as usize * width..][..width]
+    }
+
+    /// Everything was looked for.
+    fn end(&mut self) {
+        let Asked { index, found, by_key, at, .. } = self;
+        at.clear();
+        at.extend(index.iter().map(|&key| by_key[key as usize].min(*found)));
     }
 }
 
@@ -109,7 +142,6 @@ impl Views {
         parts.extend(candidates.iter().map(|candidate| together(request, candidate)));
         groups.iter_mut().for_each(|group| group.is_known = false);
         asked.resize_with(plan.entities.len(), Asked::default);
-        self.top_category = 0;
         for (entity, asked) in plan.entities.iter().zip(asked) {
             asked.keys.clear();
             asked.index.clear();
@@ -123,10 +155,19 @@ impl Views {
                 asked.keys.extend(group.firsts.iter().map(key));
                 asked.index.extend_from_slice(&group.index);
             }
-            asked.views.resize(asked.keys.len() * entity.width(), 0.0);
-            asked.is_there.clear();
-            asked.is_there.resize(asked.keys.len(), false);
         }
+    }
+
+    /// A look begins.
+    pub(crate) fn begin(&mut self, plan: &Plan) {
+        let asked = plan.entities.iter().zip(&mut self.asked);
+        asked.for_each(|(entity, asked)| asked.begin(entity.width()));
+        self.top_category = 0;
+    }
+
+    /// Everything was looked for.
+    pub(crate) fn end(&mut self) {
+        self.asked.iter_mut().for_each(Asked::end);
     }
 }
 
