@@ -7,6 +7,7 @@
 # by the validation part with the first seed. Peers run beside ours, one thread each, so no time is compared here.
 #
 #   SEEDS=5 RECKON_DATA=... bash bench/quality.sh      SEEDS=1 for a quick look; KEEP=folder keeps what was answered
+#   MODELS="lr fm" PEERS=vw RECKON_DATA=... bash bench/quality.sh      some of ours (lr fm trees dcn) beside some peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source bench/server.sh
@@ -14,6 +15,8 @@ need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || need a-python-with-venv python3-venv
 
 SEEDS="${SEEDS:-5}"
+MODELS="${MODELS:-lr fm trees dcn}"
+PEERS="${PEERS:-lightgbm vw torch-dcn}"
 CACHE="${BENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/reckon-bench}"
 # The folders, versions and marks are those of trees.sh, learn.sh and dcn.sh, so nothing is fetched twice.
 LIGHTGBM_VERSION="${LIGHTGBM_VERSION:-4.7.0}"
@@ -43,10 +46,12 @@ peer() {
 
 # One that fails is left out of the figures, and fails the run at its end.
 peers() {
-    local failed=0
-    peer lightgbm tree-peers || failed=1
-    peer vw tree-peers || failed=1 # Its numpy; Vowpal Wabbit itself is called by its own Python.
-    peer torch-dcn dcn || failed=1
+    local failed=0 name python
+    for name in $PEERS; do
+        # Vowpal Wabbit takes another's numpy, and is itself called by its own Python.
+        case "$name" in torch-dcn) python=dcn ;; *) python=tree-peers ;; esac
+        peer "$name" "$python" || failed=1
+    done
     return "$failed"
 }
 
@@ -65,7 +70,8 @@ began=$SECONDS
 [ -n "$(ls "$FOLDER" 2>/dev/null)" ] || { echo "nothing to judge: set RECKON_DATA" >&2 && exit 1; }
 peers &
 PEER_PID=$!
-"$QUALITY" fit "$FOLDER" "$SEEDS"
+# shellcheck disable=SC2086 # A word each.
+"$QUALITY" fit "$FOLDER" "$SEEDS" $MODELS
 echo "ours have answered after $((SECONDS - began)) s" >&2
 failed=0
 wait "$PEER_PID" || failed=1

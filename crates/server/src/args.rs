@@ -246,6 +246,10 @@ pub struct Train {
     /// What is done about the place at which a row was shown: a model answers for place 1.
     #[arg(long, value_enum, default_value = "ignored")]
     pub position: Position,
+    /// Learn each two categories of a row as one more, as `linear` and `fm` can: for where what counts is who sees which
+    /// ad, and there are rows enough to tell.
+    #[arg(long)]
+    pub pairs: bool,
     /// How many candidates of a request the second of two stages scores.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub top: u32,

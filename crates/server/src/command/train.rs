@@ -26,6 +26,11 @@ const KEPT_EVERY: u64 = 2_000;
 
 /// Fits, calibrates, judges, writes the bundle and the page, and prints how it does on rows it has not seen.
 pub fn run(asked: &Train) -> Result<ExitCode> {
+    if asked.pairs && !matches!(asked.model, Learner::Linear | Learner::Fm) {
+        bail!(
+            "--pairs is for --model linear and fm: the others see two categories together as they are"
+        );
+    }
     let folder = TempDir::new("train");
     let champion = champion(asked)?;
     let (table, plan) = rows(&asked.rows, &folder)?;
@@ -110,7 +115,7 @@ fn fitted(asked: &Train, table: &Table, parts: &Parts, about: &About) -> Result<
             error => anyhow::Error::new(error).context("train"),
         })
     };
-    let learner = |which| learner(which, asked.epochs, table);
+    let learner = |which| learner(which, asked, table);
     if asked.model == Learner::TwoStage {
         let first = fit(1, learner(Learner::Lightgbm)?)?;
         let second = fit(2, learner(Learner::Dcn)?)?;
@@ -121,17 +126,20 @@ fn fitted(asked: &Train, table: &Table, parts: &Parts, about: &About) -> Result<
 }
 
 /// What is fitted, as it does well on logs of clicks.
-fn learner(which: Learner, epochs: Option<u16>, table: &Table) -> Result<fit::Learner> {
+fn learner(which: Learner, asked: &Train, table: &Table) -> Result<fit::Learner> {
     let rows = table.len();
     let mut learner = match which {
         Learner::Dcn => fit::Learner::usual_dcn(rows),
         Learner::Linear => fit::Learner::usual_linear(),
-        Learner::Fm => fit::Learner::usual_factor(false),
-        Learner::Ffm => fit::Learner::usual_factor(true),
+        Learner::Fm => fit::Learner::usual_factor(rows, false),
+        Learner::Ffm => fit::Learner::usual_factor(rows, true),
         Learner::Lightgbm => fit::Learner::usual_trees(rows),
         Learner::TwoStage => bail!("two stages are two models"),
     };
-    if let Some(epochs) = epochs {
+    if asked.pairs {
+        learner = learner.paired().context("this model takes no pairs")?;
+    }
+    if let Some(epochs) = asked.epochs {
         learner.epochs_mut().most = epochs.into();
     }
     Ok(learner)

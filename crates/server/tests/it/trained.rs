@@ -39,11 +39,16 @@ fn told(output: &Output) -> Value {
 
 /// Trains one kind; then evaluates it on the same rows and asks for each of them.
 fn check(model: &str) {
+    check_with(model, &[]);
+}
+
+fn check_with(model: &str, more: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("rows.csv"), false);
     let trained = reckon_in(
         folder.path(),
-        &["train", "--data", "csv:rows.csv", "--model", model, "--out", "one.bundle"],
+        &[&["train", "--data", "csv:rows.csv", "--model", model, "--out", "one.bundle"], more]
+            .concat(),
     );
     let figures = told(&trained);
     assert!(trained.status.success() && figures["accepted"] == true, "{model}: {figures}");
@@ -89,6 +94,19 @@ fn a_linear_model_goes_from_rows_to_answers() {
 #[test]
 fn a_factorisation_machine_goes_from_rows_to_answers() {
     check("fm");
+}
+
+#[test]
+fn pairs_go_from_rows_to_answers() {
+    check_with("linear", &["--pairs"]);
+    check_with("fm", &["--pairs"]);
+    let folder = tempfile::tempdir().unwrap();
+    let refused = reckon_in(folder.path(), &["train", "--model", "dcn", "--pairs"]);
+    let reason = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && reason.contains("--pairs is for --model linear"),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn linear() -> Learner {
 fn factor() -> Learner {
     Learner::Factor {
         is_field_aware: false,
+        has_pairs: false,
         factors: 8,
         bits: 18,
         alpha: 0.03,

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! quality split FOLDER         the logs of RECKON_DATA as tables, and as files for peers
-//! quality fit FOLDER SEEDS     our models, by turns with nobody's help
+//! quality fit FOLDER SEEDS     our models, by turns with nobody's help; or some: lr, fm, trees, dcn behind it
 //! quality judge FOLDER SEEDS   everything that was said of the test rows, one judge for all
 //! ```
 //!
@@ -30,11 +30,13 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["split", folder] => sets::split(Path::new(folder)),
-        ["fit", folder, seeds] => with(seeds, |seeds| models::fit_all(Path::new(folder), seeds)),
+        ["fit", folder, seeds, ref wanted @ ..] => {
+            with(seeds, |seeds| models::fit_all(Path::new(folder), seeds, wanted))
+        }
         ["judge", folder, seeds] => with(seeds, |seeds| report::print(Path::new(folder), seeds)),
         _ => {
             eprintln!(
-                "quality split FOLDER | quality fit FOLDER SEEDS | quality judge FOLDER SEEDS"
+                "quality split FOLDER | quality fit FOLDER SEEDS [lr|fm|trees|dcn ...] | quality judge FOLDER SEEDS"
             );
             return ExitCode::FAILURE;
         }

@@ -39,27 +39,31 @@ fn choices(kind: &str, rows: u64, fields: usize) -> Vec<(&'static str, Learner)>
             if let Learner::Linear { options, .. } = &mut freer {
                 options.l1 = 0.2;
             }
-            let mut paired = Learner::usual_linear();
-            if let Learner::Linear { options, has_pairs, .. } = &mut paired {
-                // Many pairs weigh little each: one that must show a pull first is never asked.
-                (options.bits, options.alpha, options.l1, *has_pairs) = (24, 1.0, 0.0, true);
-            }
-            let mut all = vec![("usual", Learner::usual_linear()), ("l1 0.2", freer)];
-            if (2..=PAIRED_MAX).contains(&fields) {
-                all.push(("pairs of categories", paired));
-            }
-            all
+            with_pairs(vec![("usual", Learner::usual_linear()), ("l1 0.2", freer)], fields)
         }
         "reckon-fm" => {
-            let mut wider = Learner::usual_factor(false);
+            let usual = Learner::usual_factor(rows, false);
+            let mut wider = usual.clone();
             if let Learner::Factor { alpha, linear_alpha, beta, spread, .. } = &mut wider {
                 (*alpha, *linear_alpha, *beta, *spread) = (0.01, 0.01, 1.0, 0.1);
             }
-            vec![("usual", Learner::usual_factor(false)), ("beta 1, spread 0.1", wider)]
+            with_pairs(vec![("usual", usual), ("beta 1, spread 0.1", wider)], fields)
         }
         "reckon-trees" => trees(rows),
         _ => vec![("usual", Learner::usual_dcn(rows))],
     }
+}
+
+/// And the first of them with pairs of categories, where there are few enough.
+fn with_pairs(
+    mut choices: Vec<(&'static str, Learner)>,
+    fields: usize,
+) -> Vec<(&'static str, Learner)> {
+    if (2..=PAIRED_MAX).contains(&fields) {
+        let paired = choices[0].1.clone().paired();
+        choices.push(("pairs of categories", paired.expect("these learners take pairs")));
+    }
+    choices
 }
 
 /// Those that LightGBM has to choose from as well, and how categories become numbers: with the log odds of
@@ -94,10 +98,14 @@ fn trees(rows: u64) -> Vec<(&'static str, Learner)> {
     ]
 }
 
-/// Fits all models on all sets, and asks them.
-pub fn fit_all(folder: &Path, seeds: u64) -> Result<(), TrainError> {
+/// Fits models on all sets, and asks them: those whose names are `reckon-` and one of these, or without any all.
+pub fn fit_all(folder: &Path, seeds: u64, wanted: &[&str]) -> Result<(), TrainError> {
+    let is_wanted = |kind: &&Kind| {
+        wanted.is_empty()
+            || wanted.iter().any(|name| kind.name.strip_prefix("reckon-") == Some(name))
+    };
     for made in made(folder)? {
-        for kind in &KINDS {
+        for kind in KINDS.iter().filter(is_wanted) {
             if kind.name == "reckon-trees" && cfg!(not(feature = "lightgbm")) {
                 eprintln!("left out: trees, since this build has no feature lightgbm");
                 continue;

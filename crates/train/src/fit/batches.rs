@@ -42,7 +42,7 @@ pub(super) struct Best {
 pub(super) fn run(task: &Task<'_>, progress: &mut dyn Progress) -> Result<Best, TrainError> {
     let epochs = task.options.learner.epochs();
     let encoding = match task.options.learner {
-        Learner::Linear { has_pairs: true, .. } => {
+        Learner::Linear { has_pairs: true, .. } | Learner::Factor { has_pairs: true, .. } => {
             Encoder::buckets(task.table, &task.train)?.paired()?
         }
         Learner::Linear { .. } | Learner::Factor { .. } => {

@@ -105,7 +105,7 @@ impl Encoder {
                 "rows have {fields} fields, and pairs are of 2 to {PAIRED_MAX}: fit without pairs, or on other \
                  fields"
             );
-            return Err(TrainError::option("linear.pairs", problem));
+            return Err(TrainError::option("pairs", problem));
         }
         Ok(Encoder::of(Encoding::Pairs(Box::new(self.encoding), fields), &self.rows))
     }

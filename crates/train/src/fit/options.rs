@@ -42,8 +42,7 @@ pub enum Learner {
     Linear {
         /// Its rates.
         options: LinearOptions,
-        /// Each two categories of a row are one more: of 2 to 32 fields. Where what counts is who sees which ad,
-        /// and there are rows enough to tell; it costs as many times the work as there are pairs to a field.
+        /// Each two categories of a row are one more: of 2 to 32 fields. See [`Learner::paired`].
         has_pairs: bool,
         /// How long it learns.
         epochs: Epochs,
@@ -52,6 +51,8 @@ pub enum Learner {
     Factor {
         /// Field-aware.
         is_field_aware: bool,
+        /// Each two categories of a row are one more: of 2 to 32 fields. See [`Learner::paired`].
+        has_pairs: bool,
         /// Length of a vector.
         factors: usize,
         /// The table has `2^bits` slots.
@@ -196,19 +197,47 @@ impl Learner {
         Learner::Linear { options, has_pairs: false, epochs }
     }
 
-    /// The usual factorisation machine, field-aware or not.
-    pub fn usual_factor(is_field_aware: bool) -> Self {
+    /// The usual factorisation machine for so many training rows, field-aware or not.
+    ///
+    /// A vector of 7 and the linear weight are half a line of the cache. Of few rows a machine has learned too much
+    /// by heart after one epoch, unless it learns slowly: on 6,000 of criteo and avazu the log loss of the validation
+    /// rows was 0.004 and 0.002 lower so, on 98,000 and 219,000 of others higher. The field-aware one has fewer
+    /// weights a row, and was better as it is.
+    pub fn usual_factor(rows: u64, is_field_aware: bool) -> Self {
+        let is_slow = rows < FEW_ROWS && !is_field_aware;
+        let (alpha, beta, spread, most) =
+            if is_slow { (0.001, 0.1, 0.002, 40) } else { (0.03, 30.0, 0.02, 20) };
         Learner::Factor {
             is_field_aware,
-            factors: if is_field_aware { 4 } else { 8 },
+            has_pairs: false,
+            factors: if is_field_aware { 4 } else { 7 },
             bits: 18,
-            alpha: 0.03,
-            linear_alpha: 0.03,
-            beta: 30.0,
-            spread: 0.02,
+            alpha,
+            linear_alpha: alpha,
+            beta,
+            spread,
             l2: 0.002,
-            epochs: Epochs { patience: 3, ..Epochs::USUAL },
+            epochs: Epochs { most, patience: 3, ..Epochs::USUAL },
         }
+    }
+
+    /// The same with each two categories of a row as one more: for where what counts is who sees which ad, and there
+    /// are rows enough to tell. It costs as many times the work as there are pairs to a field. `None` where a
+    /// learner has its own way to see two categories together.
+    ///
+    /// Many pairs weigh little each: a weight that has to show a pull first (`l1`) would never be asked.
+    pub fn paired(mut self) -> Option<Self> {
+        match &mut self {
+            Learner::Linear { options, has_pairs, .. } => {
+                (options.bits, options.alpha, options.l1) = (24, 1.0, 0.0);
+                *has_pairs = true;
+            }
+            Learner::Factor { is_field_aware: false, has_pairs, bits, spread, .. } => {
+                (*has_pairs, *bits, *spread) = (true, 20, 0.002);
+            }
+            _ => return None,
+        }
+        Some(self)
     }
 
     /// The usual network for so many training rows.

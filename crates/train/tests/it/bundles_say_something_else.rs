@@ -13,7 +13,7 @@ use reckon_train::{
     for_each_answer, report,
 };
 
-use crate::learners::{dcn, factor, linear, paired};
+use crate::learners::{dcn, factor, linear, paired, paired_factor};
 use crate::market::{self, Market};
 
 const MARKET: Market = Market { rows: 30_000, list: 1, seed: 5, bias: 0.0, users: 35, ads: 20 };
@@ -174,6 +174,7 @@ fn a_linear_model_is_the_one_that_was_fitted() {
 #[test]
 fn pairs_are_those_that_were_fitted() {
     check(paired(SHORT));
+    check(paired_factor(SHORT));
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn a_network_is_the_one_that_was_fitted() {
 
 #[test]
 fn a_place_that_was_a_field_is_place_1_in_a_bundle() {
-    let factors = [factor(false, SHORT), factor(true, SHORT)];
+    let factors = [factor(false, SHORT), paired_factor(SHORT), factor(true, SHORT)];
     for learner in [linear(SHORT), paired(SHORT), network()].into_iter().chain(factors) {
         check_with(learner, Position::Feature);
     }

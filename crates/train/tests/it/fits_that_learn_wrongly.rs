@@ -12,7 +12,7 @@ use reckon_train::{
     fit,
 };
 
-use crate::learners::{Said, dcn, factor, linear, paired};
+use crate::learners::{Said, dcn, factor, linear, paired, paired_factor};
 use crate::market::{self, Market};
 
 const MARKET: Market = Market { rows: 40_000, list: 5, seed: 11, bias: 0.0, users: 35, ads: 20 };
@@ -75,6 +75,12 @@ fn a_linear_model_of_pairs_learns_them() {
 #[test]
 fn a_factorisation_machine_learns_pairs() {
     check(factor(false, EPOCHS), 0.03);
+}
+
+#[test]
+fn a_factorisation_machine_may_have_a_weight_for_each_pair() {
+    let fitted = check(paired_factor(EPOCHS), 0.03);
+    assert_eq!(fitted.encoding.schema().fields[5], "user with ad");
 }
 
 #[test]
@@ -223,7 +229,7 @@ fn what_cannot_be_learned_is_refused_with_the_reason() {
     assert!(reason.contains("alpha must be above 0"), "{reason}");
     let alone = with_one_field(&table, &folder.path().join("alone"));
     let reason = refused(&alone, FitOptions::of(paired(EPOCHS)));
-    assert!(reason.starts_with("linear.pairs: rows have 1 fields"), "{reason}");
+    assert!(reason.starts_with("pairs: rows have 1 fields"), "{reason}");
     let options =
         FitOptions { sampling: Sampling { one_in: 0, seed: 1 }, ..FitOptions::of(linear(EPOCHS)) };
     assert!(refused(&table, options).starts_with("sampling: one in at least 1"));

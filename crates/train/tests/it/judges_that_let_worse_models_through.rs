@@ -215,6 +215,7 @@ fn a_fitted_model_without_pairs_does_not_replace_one_that_learned_them() {
     let parts = Parts::usual(&table).expect("parts");
     let machine = |is_field_aware, factors, alpha| Learner::Factor {
         is_field_aware,
+        has_pairs: false,
         factors,
         bits: 12,
         alpha,

@@ -18,6 +18,7 @@ pub fn paired(epochs: Epochs) -> Learner {
 pub fn factor(is_field_aware: bool, epochs: Epochs) -> Learner {
     Learner::Factor {
         is_field_aware,
+        has_pairs: false,
         factors: 4,
         bits: 12,
         alpha: 0.05,
@@ -27,6 +28,15 @@ pub fn factor(is_field_aware: bool, epochs: Epochs) -> Learner {
         l2: 0.0,
         epochs,
     }
+}
+
+/// Vectors that hardly move are none: what it knows of pairs, their own weights say.
+pub fn paired_factor(epochs: Epochs) -> Learner {
+    let mut learner = factor(false, epochs);
+    if let Learner::Factor { has_pairs, alpha, spread, .. } = &mut learner {
+        (*has_pairs, *alpha, *spread) = (true, 1e-6, 1e-6);
+    }
+    learner
 }
 
 pub fn dcn(epochs: Epochs) -> Learner {
