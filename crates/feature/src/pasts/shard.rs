@@ -132,21 +132,23 @@ impl Shard {
         }
     }
 
-    /// As [`Shard::find`], where one guesses the place.
+    /// As [`Shard::find`], where [`Shard::seek`] has said where the past may be.
     pub fn find_at(&self, guess: u32, key: Key, epoch: u64) -> Option<Past<'_>> {
-        if guess != NONE {
-            let past = self.past(guess);
-            if past.key() == key && (self.applied <= epoch || past.changed() != self.applied as u32)
-            {
-                return Some(past);
-            }
+        let guessed = (guess != NONE).then(|| self.past(guess));
+        match guessed {
+            Some(past) if past.key() != key => self.find(key, epoch),
+            sure => self.as_of(sure, key, epoch),
         }
-        self.find(key, epoch)
     }
 
     /// The past of a key at a cut: before the epoch that is going on, or after it.
     pub fn find(&self, key: Key, epoch: u64) -> Option<Past<'_>> {
-        let copy = match self.get(key) {
+        self.as_of(self.get(key), key, epoch)
+    }
+
+    /// The same, where one knows how the past is now.
+    fn as_of<'a>(&'a self, now: Option<Past<'a>>, key: Key, epoch: u64) -> Option<Past<'a>> {
+        let copy = match now {
             Some(past) if self.applied <= epoch || past.changed() != self.applied as u32 => {
                 return Some(past);
             }
