@@ -51,7 +51,11 @@ fn event(random: &mut Random, second: u32) -> Happened {
     let kinds =
         [Kind::Impression, Kind::View, Kind::Click, Kind::Click, Kind::Conversion, Kind::Dwell];
     let kind = kinds[random.below(6) as usize];
-    let amount = if matches!(kind, Kind::Click | Kind::Dwell) { random.below(90_000) } else { 0 };
+    let amount = if matches!(kind, Kind::Click | Kind::Dwell) {
+        random.below(90_000) * [1, 1, 70][random.below(3) as usize]
+    } else {
+        0
+    };
     let late = [0, 0, 0, 40, 500, 5_000, 90_000, 3_000_000][random.below(8) as usize];
     Happened { parts, kind, amount, second: second - random.below(late + 1) as u32 }
 }
@@ -446,7 +450,7 @@ fn what_does_not_fit_is_named() {
         let error = Plan::parse(&text).expect_err(to).to_string();
         assert!(error.contains(told), "{error}");
     };
-    check("ttl_days = 40", "ttl_days = 3", "ttl_days: must be 31 to 3650");
+    check("ttl_days = 40", "ttl_days = 38", "ttl_days: must be 39 to 3650");
     check("entity = \"user\"", "entity = \"usr\"", "columns.usr.rate.entity: no entity `usr`");
     check("prior = 0.02", "prior = 2.0", "columns.user.rate.prior: must be above 0 and below 1");
     check("of = [\"user\"]", "of = [\"user\"]\ncolour = 1", "colour");
@@ -595,4 +599,93 @@ fn a_person_who_is_forgotten_leaves_nothing_behind() {
     let pasts = open();
     assert_eq!(pasts.size().0, before - gone);
     assert_eq!(pasts.forget(TenantId(1), Pseudonym(1)), 0);
+}
+
+#[test]
+fn many_are_forgotten_at_once() {
+    let pasts = Pasts::new(Arc::new(Plan::default()), PastsOptions::default());
+    let other = Pasts::new(Arc::new(Plan::default()), PastsOptions::default());
+    let (mut random, mut offset) = (Random(7), 0);
+    for number in 1..=30 {
+        let changes = changes(&mut random, START, &mut offset);
+        pasts.apply(&epoch(number), &changes).expect("taken");
+        other.apply(&epoch(number), &changes).expect("taken");
+    }
+    let persons: Vec<_> = (0..9).map(|user| (TenantId(1), Pseudonym(user))).collect();
+    let gone = pasts.forget_all(&persons);
+    let one_by_one: usize = persons.iter().map(|&(tenant, user)| other.forget(tenant, user)).sum();
+    assert!(gone > 20, "{gone}");
+    assert_eq!((gone, pasts.size()), (one_by_one, other.size()));
+    assert_eq!(pasts.forget_all(&persons), 0);
+}
+
+#[test]
+fn a_checkpoint_that_was_cut_off_leaves_no_file_behind() {
+    let plan = Arc::new(Plan::default());
+    let (mut random, mut offset, mut left) = (Random(7), 0, 0);
+    for seed in 1..=60 {
+        let sim = SimDisk::new(seed);
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        let open = || {
+            let options = PastsOptions::default();
+            let opened =
+                Pasts::open(Arc::clone(&disk), Path::new("/pasts"), Arc::clone(&plan), options);
+            opened.expect("opens").0
+        };
+        let is_named = |path: &std::path::PathBuf| path.extension().is_none();
+        let pasts = open();
+        pasts.apply(&epoch(1), &changes(&mut random, START, &mut offset)).expect("taken");
+        pasts.persist().expect("durable");
+        pasts.apply(&epoch(2), &changes(&mut random, START, &mut offset)).expect("taken");
+        sim.cut_power_at_sync(1 + seed % 3);
+        let _ = pasts.persist();
+        drop(pasts);
+        sim.crash(seed);
+        let listed = disk.list(Path::new("/pasts")).expect("a list");
+        left += usize::from(!listed.iter().all(is_named));
+        drop(open());
+        let listed = disk.list(Path::new("/pasts")).expect("a list");
+        assert!(listed.iter().all(is_named), "{listed:?}");
+    }
+    assert!(left > 0, "something was left to be removed");
+}
+
+#[test]
+fn who_was_let_go_of_does_not_come_back_from_a_file() {
+    let plan = Arc::new(Plan::default());
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+    let open = || {
+        let options = PastsOptions { bytes_max: 64 << 20, ..PastsOptions::default() };
+        let opened =
+            Pasts::open(Arc::clone(&disk), Path::new("/pasts"), Arc::clone(&plan), options);
+        opened.expect("opens").0
+    };
+    let pasts = open();
+    let (mut number, mut offset) = (0, 0);
+    let mut show = |count: u64| {
+        let changes: Vec<Change> = (0..count)
+            .map(|_| {
+                offset += 1;
+                let user = Pseudonym(u128::from(offset) << 64);
+                let parts = Parts { tenant: TenantId(1), user, ..Parts::default() };
+                let second = START + number as u32;
+                let happened = Happened { parts, kind: Kind::Impression, amount: 0, second };
+                Change::Counted(Position { partition: 0, offset }, happened)
+            })
+            .collect();
+        number += 1;
+        pasts.apply(&epoch(number), &changes).expect("in order");
+    };
+    while pasts.size().1 < 40 << 20 {
+        show(5_000);
+    }
+    assert_eq!(pasts.evicted(), 0, "{:?}", pasts.size());
+    pasts.persist().expect("a whole file");
+    while pasts.evicted() == 0 {
+        show(1_000);
+    }
+    pasts.persist().expect("a file of what has changed, or a whole one");
+    let kept = pasts.size().0;
+    drop(pasts);
+    assert_eq!(open().size().0, kept);
 }

@@ -4,7 +4,7 @@ use super::layout::{
     CATEGORIES, CHANGED, COPY, COUNTS, HAS_SUMS, ID, IN_MINUTE, IS_DIRTY, IS_OF_USER, IS_WIDE,
     LATEST, Layout, MINUTE, OWNER, SHAPE, TILES_MAX, TOUCHED, count, head_of, set, shape,
 };
-use super::{Amounts, CATEGORIES_MAX, Form, Moment, Past, PastMut, room_at_first};
+use super::{Amounts, CATEGORIES_MAX, Form, LANES_MAX, Moment, Past, PastMut, room_at_first};
 use crate::happened::Key;
 use crate::plan::{Entity, LEVELS, LEVELS_COUNT};
 
@@ -96,7 +96,9 @@ impl PastMut<'_> {
             true => (room(self.0, &Layout::<2>::of(self.0, entity), entity, at), IS_WIDE),
             false => {
                 let layout = Layout::<1>::of(self.0, entity);
-                let fits = fits(self.0, &layout, entity, at, amounts);
+                let begins = sums & !flags != 0;
+                let fits = fits(self.0, &layout, entity, at, amounts)
+                    && (!begins || sums_fit(self.0, &layout, entity, amounts));
                 (room(self.0, &layout, entity, at), if fits { 0 } else { IS_WIDE })
             }
         };
@@ -293,6 +295,25 @@ fn room<const W: usize>(words: &[u32], layout: &Layout<W>, entity: &Entity, at: 
         !is_too_late(latest, level, index) && layout.find(words, level, index).is_err()
     };
     layout.end + entity.levels().filter(is_missing).count() * layout.stride
+}
+
+/// Every sum that is kept from now on is within a word, and stays so.
+fn sums_fit(words: &[u32], layout: &Layout<1>, entity: &Entity, amounts: &Amounts) -> bool {
+    let latest = Moment::of(words[LATEST]);
+    entity.windows.iter().all(|window| {
+        let level = window.level();
+        let mut sums = [0u64; LANES_MAX];
+        for &(lane, amount) in amounts {
+            sums[lane] = sums[lane].saturating_add(amount.saturating_mul(window.weight(0)));
+        }
+        for tile in layout.section(words, level).chunks_exact(layout.stride) {
+            let weight = window.weight(u64::from(latest.tiles[level] - tile[0]));
+            for (sum, &count) in sums.iter_mut().zip(&tile[1..]) {
+                *sum = sum.saturating_add(weight.saturating_mul(count.into()));
+            }
+        }
+        sums.iter().all(|&sum| sum <= u32::MAX.into())
+    })
 }
 
 /// Every count stays within a word.

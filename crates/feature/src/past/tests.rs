@@ -109,6 +109,28 @@ fn counts_that_need_two_words_are_the_same_counts() {
 }
 
 #[test]
+fn sums_that_are_kept_from_now_on_may_need_two_words_at_once() {
+    let plan = Plan::default();
+    // Whatever event it is that brings the tile beyond which sums are kept.
+    for (amount, last) in [(5_000_000, (5, 5_000_000)), (500_000, (5, 500_000)), (500_000, (0, 1))]
+    {
+        let (mut one, mut other) = (Roomy::new(&plan), Roomy::new(&plan));
+        let great = [(0, u64::from(u32::MAX) - 20), (5, 1 << 40)];
+        other.add(DAY, &great);
+        for each in [&mut one, &mut other] {
+            for number in 0..10 {
+                each.add(DAY + 30 * number, &[(5, amount)]);
+            }
+            each.add(DAY + 300, &[last]);
+            each.add(DAY + 330, &[(0, 1)]);
+        }
+        assert!(one.past().has_sums() && one.past().is_wide(), "{amount}");
+        one.add(DAY, &great);
+        assert_eq!(one.counts(), other.counts(), "{amount}, then {last:?}");
+    }
+}
+
+#[test]
 fn bytes_come_back_and_cut_ones_do_not() {
     let plan = Plan::default();
     let mut roomy = Roomy::new(&plan);

@@ -32,6 +32,8 @@ use crate::plan::Plan;
 
 const MAGIC: [u8; 4] = *b"RKNP";
 const VERSION: u8 = 2;
+/// How a file's name ends until it is whole.
+const BEING_WRITTEN: &str = "tmp";
 /// The files of a chain; then a whole one replaces them.
 const FILES_MAX: usize = 256;
 
@@ -78,6 +80,12 @@ impl Files {
         restore: Restore<'_>,
     ) -> Result<(Self, Kept, Option<String>), Error> {
         disk.create_dir_all(dir).map_err(failed("open", dir))?;
+        // What was being written when the power went; it may have somebody who was to be forgotten.
+        for path in disk.list(dir).map_err(failed("list", dir))? {
+            if path.extension().is_some_and(|extension| extension == BEING_WRITTEN) {
+                disk.remove(&path).map_err(failed("remove", &path))?;
+            }
+        }
         let mut files = Files { disk, dir: dir.to_owned(), chain: Vec::new(), is_stale: false };
         match files.load(plan, restore) {
             Ok(kept) => Ok((files, kept, None)),
@@ -114,7 +122,7 @@ impl Files {
         }
         let is_whole = self.is_whole_due();
         let path = self.path(seen.epoch);
-        let sibling = path.with_extension("tmp");
+        let sibling = path.with_extension(BEING_WRITTEN);
         let file = self.disk.open(&sibling, Open::Truncate).map_err(failed("write", &sibling))?;
         let mut frames = Frames { file, length: 0 };
         let previous = if is_whole { 0 } else { self.persisted().unwrap_or(0) };

@@ -185,3 +185,58 @@ fn order(views: &mut Views) {
 fn place(packed: u32) -> (usize, usize) {
     ((packed >> 20 & 63) as usize, (packed & 0xf_ffff) as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reckon_event::{Bound, Epoch, Kind, Position, Pseudonym, TenantId, Timestamp};
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::row::Candidate;
+    use crate::{Change, Happened, PastsOptions};
+
+    /// Whoever looks at the cut before an epoch sees who was there, though the epoch's clock lets them go.
+    #[test]
+    fn an_epoch_lets_nobody_go_whom_the_cut_before_it_has() {
+        let pasts = Pasts::new(Arc::new(Plan::default()), PastsOptions::default());
+        let parts =
+            |user| Parts { tenant: TenantId(1), user: Pseudonym(user << 64), ..Parts::default() };
+        let epoch = |number| {
+            let bounds = vec![Bound { partition: 0, from: number - 1, to: number }];
+            Epoch { stage: 1, group: 0, generation: 1, number, bounds }
+        };
+        let shows = |offset, user, second| {
+            let happened =
+                Happened { parts: parts(user), kind: Kind::Impression, amount: 0, second };
+            Change::Counted(Position { partition: 0, offset }, happened)
+        };
+        const START: u32 = 1_790_000_000;
+        let users = 1..=200u128;
+        let first: Vec<_> =
+            users.clone().zip(0..).map(|(user, at)| shows(at, user, START)).collect();
+        pasts.apply(&epoch(1), &first).expect("in order");
+        let before = Arc::clone(&pasts.seen.read());
+        // A long time later: each shard is rid of what is old, one an epoch.
+        for number in 2..=17 {
+            let later = START + 80 * 86_400 + number as u32;
+            pasts.apply(&epoch(number), &[shows(1_000 + number, 201, later)]).expect("in order");
+            if number > 2 {
+                continue;
+            }
+            for user in users.clone() {
+                let now = Timestamp::from_seconds(START.into());
+                let request = Request { parts: parts(user), now, ..Request::default() };
+                let mut views = Views::default();
+                views.ask(pasts.plan(), &request, &[Candidate::default()]);
+                views.moment = START;
+                views.begin(pasts.plan());
+                pasts.look_at(&before, &request, &mut views).expect("one epoch behind");
+                let user = pasts.plan().user.expect("a user");
+                assert_eq!(views.asked[user].found(), 1, "{user}");
+            }
+        }
+        assert!(pasts.size().0 < 100, "{:?}", pasts.size());
+    }
+}

@@ -15,7 +15,7 @@ mod shard;
 mod slab;
 mod subscriber;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -201,6 +201,7 @@ impl Pasts {
             return Err(Error::Gap { has: seen.epoch, got: epoch.number });
         }
         let clock = writer.take(&self.plan, &self.options, changes, seen.clock);
+        let evicted_before = writer.evicted;
         let Writer { steps, events, evicted, .. } = &mut *writer;
         for (steps, shard) in steps.iter().zip(&self.shards) {
             if steps.is_empty() {
@@ -215,8 +216,12 @@ impl Pasts {
                 *evicted += shard.evict() as u64;
             }
         }
-        // One shard an epoch loses what has had no event for long.
-        self.shards[epoch.number as usize % SHARDS].write().expire(&self.plan, clock);
+        if *evicted > evicted_before {
+            // Files say what there is, and not what there is no more.
+            writer.files_are_stale();
+        }
+        // One shard an epoch loses what has had no event for long. Whoever reads at the cut before has its clock.
+        self.shards[epoch.number as usize % SHARDS].write().expire(&self.plan, seen.clock);
         writer.remember();
         *self.seen.write() =
             Arc::new(Seen { epoch: epoch.number, cut: cut_after(&seen.cut, epoch), clock });
@@ -227,19 +232,42 @@ impl Pasts {
     /// file has them.
     pub fn forget(&self, tenant: TenantId, user: Pseudonym) -> usize {
         let mut writer = self.writer.lock();
-        let Some(owner) = Parts::owner_of_user(tenant, user) else {
-            return 0;
-        };
+        let (gone, _) = self.let_go(&mut writer, &[(tenant, user)]);
+        // Also where none are here any more: a file may have what was let go of since.
+        writer.files_are_stale();
+        gone
+    }
+
+    /// Lets go of persons who were to be forgotten before, and came in again from a file or with an event that
+    /// was on its way; says of how many pasts.
+    pub fn forget_all(&self, persons: &[(TenantId, Pseudonym)]) -> usize {
+        let mut writer = self.writer.lock();
+        let (gone, clicks) = self.let_go(&mut writer, persons);
+        if gone + clicks > 0 {
+            writer.files_are_stale();
+        }
+        gone
+    }
+
+    /// Everything is looked at once, however many persons they are. Says how many pasts and clicks were theirs.
+    fn let_go(&self, writer: &mut Writer, persons: &[(TenantId, Pseudonym)]) -> (usize, usize) {
+        let persons: HashSet<_> = persons.iter().filter(|(_, user)| user.is_some()).collect();
+        let mut clicks = 0;
         for click in writer.clicks.values_mut() {
-            if click.happened.parts.tenant == tenant && click.happened.parts.user == user {
-                click.happened.parts.user = Pseudonym::NONE;
-                click.is_users = false;
+            let parts = &mut click.happened.parts;
+            if persons.contains(&(parts.tenant, parts.user)) {
+                (parts.user, click.is_users) = (Pseudonym::NONE, false);
+                clicks += 1;
             }
         }
-        if let Some(files) = &mut writer.files {
-            files.forget();
+        let mut owners: [HashSet<u64>; SHARDS] = Default::default();
+        for owner in
+            persons.iter().filter_map(|&&(tenant, user)| Parts::owner_of_user(tenant, user))
+        {
+            owners[shard_of(owner)].insert(owner);
         }
-        self.shards[shard_of(owner)].write().forget(owner)
+        let shards = self.shards.iter().zip(&owners).filter(|(_, owners)| !owners.is_empty());
+        (shards.map(|(shard, owners)| shard.write().forget(owners)).sum(), clicks)
     }
 
     /// Makes everything applied so far durable; without files, does nothing.
@@ -357,6 +385,13 @@ impl Writer {
                 let step = Step { key, entity: entity as u8, is_of_user, event: number };
                 self.steps[shard_of(key.owner)].push(step);
             }
+        }
+    }
+
+    /// Files have what is to be in none.
+    fn files_are_stale(&mut self) {
+        if let Some(files) = &mut self.files {
+            files.forget();
         }
     }
 

@@ -7,7 +7,7 @@
 //! Keys come many at a time, and memory is far: [`Shard::ask`], [`Shard::seek`] and [`Shard::fetch`] ask for
 //! what all of a group lead to before the first of it is read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use reckon_event::Kind;
 
@@ -364,10 +364,10 @@ impl Shard {
         old.len()
     }
 
-    /// Lets go of everything of an owner, copies included.
-    pub fn forget(&mut self, owner: u64) -> usize {
-        self.gone.retain(|key, _| key.owner != owner);
-        self.let_go(|past| past.key().owner == owner)
+    /// Lets go of everything of owners, copies included.
+    pub fn forget(&mut self, owners: &HashSet<u64>) -> usize {
+        self.gone.retain(|key, _| !owners.contains(&key.owner));
+        self.let_go(|past| owners.contains(&past.key().owner))
     }
 
     fn let_go(&mut self, goes: impl Fn(Past<'_>) -> bool) -> usize {

@@ -131,8 +131,14 @@ pub(super) fn plan(text: &str) -> Result<Plan, Error> {
         ),
         problem: Problem::Syntax(error.message().to_owned()),
     })?;
-    if !(31..=3_650).contains(&file.ttl_days) {
-        return err("ttl_days", Problem::Bounds("31 to 3650: a window of 30 days reaches so far"));
+    // Some are let go of a fifth sooner.
+    if !(39..=3_650).contains(&file.ttl_days) {
+        return err(
+            "ttl_days",
+            Problem::Bounds(
+                "39 to 3650: a window of 30 days reaches into 31, and who is let go a fifth sooner has them",
+            ),
+        );
     }
     if !(1..=1_000_000).contains(&file.user_events_a_minute_max) {
         return err("user_events_a_minute_max", Problem::Bounds("1 to 1000000"));

@@ -95,6 +95,12 @@ impl Asked {
         &mut self.views[at as usize * width..][..width]
     }
 
+    /// How many pasts were found.
+    #[cfg(test)]
+    pub fn found(&self) -> u32 {
+        self.found
+    }
+
     /// Everything was looked for.
     fn end(&mut self) {
         let Asked { index, found, by_key, at, .. } = self;
