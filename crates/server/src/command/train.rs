@@ -115,7 +115,7 @@ fn fitted(asked: &Train, table: &Table, parts: &Parts, about: &About) -> Result<
             error => anyhow::Error::new(error).context("train"),
         })
     };
-    let learner = |which| learner(which, asked, table);
+    let learner = |which| learner(which, asked, parts.train.end - parts.train.start);
     if asked.model == Learner::TwoStage {
         let first = fit(1, learner(Learner::Lightgbm)?)?;
         let second = fit(2, learner(Learner::Dcn)?)?;
@@ -125,9 +125,8 @@ fn fitted(asked: &Train, table: &Table, parts: &Parts, about: &About) -> Result<
     contents(&fitted, table, parts, about).context("train")
 }
 
-/// What is fitted, as it does well on logs of clicks.
-fn learner(which: Learner, asked: &Train, table: &Table) -> Result<fit::Learner> {
-    let rows = table.len();
+/// What is fitted, as it does well on logs of clicks with so many training rows.
+fn learner(which: Learner, asked: &Train, rows: u64) -> Result<fit::Learner> {
     let mut learner = match which {
         Learner::Dcn => fit::Learner::usual_dcn(rows),
         Learner::Linear => fit::Learner::usual_linear(),

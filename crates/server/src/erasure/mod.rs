@@ -90,6 +90,12 @@ impl Erasures for ErasedPersons {
 /// Erases a person, or takes an erasure up again; answers when the lake is rid of them. An error means
 /// that it is not finished: it was noted, and goes on by itself.
 pub async fn erase(app: &Arc<App>, tenant: TenantId, person: Pseudonym) -> Result<Tombstone> {
+    // Whoever asked may hang up; what has begun is finished all the same.
+    let app = Arc::clone(app);
+    tokio::spawn(async move { erase_whole(&app, tenant, person).await }).await?
+}
+
+async fn erase_whole(app: &Arc<App>, tenant: TenantId, person: Pseudonym) -> Result<Tombstone> {
     let persons = &app.edge.persons;
     let turn = persons.writing.lock().await;
     let set = app.books.set_tombstone(fresh(app, tenant, person)).await.context("books")?;
@@ -100,10 +106,11 @@ pub async fn erase(app: &Arc<App>, tenant: TenantId, person: Pseudonym) -> Resul
     if tombstone.state() == ErasureState::Settled {
         return Ok(tombstone);
     }
-    forget(app, vec![entity(tenant, person)]).await?;
-    // Whoever asked may hang up; what has begun is finished all the same.
-    let swept = tokio::spawn(sweep(Arc::clone(app))).await?;
-    if let Err(error) = swept {
+    if let Some(pasts) = app.edge.scorer.predictor.pasts().cloned() {
+        tokio::task::spawn_blocking(move || pasts.forget(tenant, person)).await?;
+    }
+    forget_counters(app, vec![entity(tenant, person)]).await?;
+    if let Err(error) = sweep(Arc::clone(app)).await {
         app.edge.erased.unfinished.notify_one();
         return Err(error);
     }
@@ -151,17 +158,9 @@ pub const fn entity(tenant: TenantId, person: Pseudonym) -> Entity {
     Entity { tenant, kind: EntityKind::User, key: person.0 }
 }
 
-async fn forget(app: &Arc<App>, entities: Vec<Entity>) -> Result<()> {
+async fn forget_counters(app: &Arc<App>, persons: Vec<Entity>) -> Result<()> {
     let features = Arc::clone(&app.features);
-    let pasts = app.edge.scorer.predictor.pasts().cloned();
-    let forgotten = tokio::task::spawn_blocking(move || {
-        if let Some(pasts) = pasts {
-            for entity in &entities {
-                pasts.forget(entity.tenant, Pseudonym(entity.key));
-            }
-        }
-        features.forget(&entities)
-    });
+    let forgotten = tokio::task::spawn_blocking(move || features.forget(&persons));
     forgotten.await?.context("features cannot be forgotten")
 }
 

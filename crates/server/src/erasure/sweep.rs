@@ -9,7 +9,7 @@ use reckon_event::Timestamp;
 use reckon_lake::{Erased, Erasure, ErasureRequest, Traces};
 use reckon_pipeline::Reached;
 
-use super::{Proof, Span, entity, forget};
+use super::{Proof, Span, entity, forget_counters};
 use crate::app::App;
 use crate::{audit, beat};
 
@@ -71,13 +71,17 @@ pub async fn sweep(app: Arc<App>) -> Result<()> {
     bail!("persons are found with new installs and addresses faster than they can be noted")
 }
 
-/// Lets go of counters that were read from files, or built while the tombstone was set.
+/// Lets go of counters and pasts that were read from files, or built while the tombstone was set.
 async fn forget_known(app: &Arc<App>, work: &[Tombstone]) -> Result<()> {
+    if let Some(pasts) = app.edge.scorer.predictor.pasts().cloned() {
+        let persons: Vec<_> = work.iter().map(|stone| (stone.tenant, stone.person)).collect();
+        tokio::task::spawn_blocking(move || pasts.forget_all(&persons)).await?;
+    }
     let persons: Vec<_> = work.iter().map(|stone| entity(stone.tenant, stone.person)).collect();
     let read = app.features.read(&persons).await.context("features")?;
     let known = persons.into_iter().zip(read.counters).filter(|(_, counters)| counters.is_some());
     let known: Vec<_> = known.map(|(person, _)| person).collect();
-    if known.is_empty() { Ok(()) } else { forget(app, known).await }
+    if known.is_empty() { Ok(()) } else { forget_counters(app, known).await }
 }
 
 /// Waits until what is in the log now is in the lake; tells how far that was.

@@ -73,7 +73,9 @@ async fn set(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value
             Err(problem) => errors.push((index, problem)),
         }
     }
-    let outcomes = write(&app, tenant, persons).await?;
+    // Whoever asked may hang up: what is in the books comes into memory all the same.
+    let written = tokio::spawn(write(Arc::clone(&app), tenant, persons)).await;
+    let outcomes = written.map_err(|error| Problem::internal(error.to_string()))??;
     for (index, outcome) in places.into_iter().zip(outcomes) {
         match outcome {
             Err(error) if is_lone => return Err(error.into()),
@@ -121,7 +123,7 @@ fn checked(app: &App, tenant: TenantId, draft: Draft, now: Timestamp) -> Result<
 
 /// Books first, then memory; one writer at a time.
 async fn write(
-    app: &App,
+    app: Arc<App>,
     tenant: TenantId,
     persons: Vec<Person>,
 ) -> Result<Vec<Result<(), reckon_books::Error>>, Problem> {

@@ -111,6 +111,7 @@ impl Kept {
 /// The hash of everything that a fit depends on.
 pub(super) fn task_hash(task: &Task<'_>) -> u64 {
     let (table, options) = (task.table, task.options);
-    let of = (&options.learner, options.sampling, options.seed, &task.train, &task.validation);
+    let treated = (options.sampling, options.position);
+    let of = (&options.learner, treated, options.seed, &task.train, &task.validation);
     xxh3_64(format!("{of:?} {:?} {:?}", table.schema(), table.entries()).as_bytes())
 }

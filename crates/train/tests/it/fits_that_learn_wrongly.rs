@@ -8,8 +8,8 @@ use reckon_model::{calibration_ratio, expected_calibration_error, log_loss, sigm
 use reckon_train::fit::{Checkpoint, Encoding, Epochs, FitOptions, Fitted, Learner};
 use reckon_train::split::for_each_batch;
 use reckon_train::{
-    Order, Parts, Progress, RowRef, Rows, Sampling, Share, Silent, Table, TableWriter, TrainError,
-    fit,
+    Order, Parts, Position, Progress, RowRef, Rows, Sampling, Share, Silent, Table, TableWriter,
+    TrainError, fit,
 };
 
 use crate::learners::{Said, dcn, factor, linear, paired, paired_factor};
@@ -312,8 +312,11 @@ fn an_unfinished_fit_that_is_damaged_or_anothers_is_refused() {
     let refused = |options: &FitOptions| {
         fit(&table, &parts, options, &mut Silent).expect_err("it is refused").to_string()
     };
-    let reason = refused(&FitOptions { seed: 2, ..options.clone() });
-    assert!(reason.contains("begun with other options or rows: remove it"), "{reason}");
+    let placed = FitOptions { position: Position::Feature, ..options.clone() };
+    for other in [FitOptions { seed: 2, ..options.clone() }, placed] {
+        let reason = refused(&other);
+        assert!(reason.contains("begun with other options or rows: remove it"), "{reason}");
+    }
     for place in (0..kept.len()).step_by(kept.len() / 50) {
         let mut damaged = kept.clone();
         damaged[place] ^= 4;
