@@ -101,7 +101,8 @@ export class Chart {
     return {
       width: 300,
       height: 200,
-      padding: [8, 8, 0, 0],
+      // To the right, half of a label of the time.
+      padding: [8, 28, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reckon_disk::{RealDisk, TempDir};
-use reckon_event::{TenantId, Timestamp};
+use reckon_event::{Epoch, Kind, Position, TenantId, Timestamp};
+use reckon_feature::{Change, Happened, Parts};
 use reckon_server::erasure;
 use serde_json::{Value, json};
 
@@ -346,6 +347,41 @@ async fn nothing_is_computed_of_who_was_erased() {
     assert!(has_features(&house, "other-39").await, "others go on");
     let of_fan = ok(&house, "GET", "/v1/users/fan/data").await;
     assert_eq!(of_fan["features"], Value::Null);
+}
+
+/// An event that was on its way when the person was erased comes into their pasts behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_forgets_pasts_that_were_built_meanwhile() {
+    let house = House::new().await;
+    house.register(&["a"]).await;
+    for user in ["fan", "other"] {
+        click(&house, &shown(&house, user).await).await;
+    }
+    ok(&house, "DELETE", "/v1/users/fan").await;
+    let app = house.app();
+    let pasts = app.edge.scorer.predictor.pasts().expect("columns are on");
+    let person = |user| app.edge.secrets.pseudonyms.pseudonym(TenantId::DEFAULT, user);
+    assert_eq!(pasts.forget(TenantId::DEFAULT, person("fan")), 0);
+    let parts = Parts { tenant: TenantId::DEFAULT, user: person("fan"), ..Parts::default() };
+    let second = u32::try_from(house.clock.now().seconds()).expect("a second of this century");
+    let happened = Happened { parts, kind: Kind::Impression, amount: 0, second };
+    let late = Change::Counted(Position { partition: 0, offset: 1 << 40 }, happened);
+    let next = |generation| Epoch {
+        stage: 1,
+        group: 0,
+        generation,
+        number: pasts.marks().applied + 1,
+        bounds: Vec::new(),
+    };
+    let Err(reckon_feature::Error::Fenced(generation)) = pasts.apply(&next(0), &[]) else {
+        panic!("generations begin with 1");
+    };
+    let before = pasts.size().0;
+    pasts.apply(&next(generation), &[late]).expect("it is the next one");
+    assert!(pasts.size().0 > before, "it came in");
+    erasure::sweep(Arc::clone(app)).await.expect("it sweeps");
+    assert_eq!(pasts.forget(TenantId::DEFAULT, person("fan")), 0, "of who was erased");
+    assert!(pasts.forget(TenantId::DEFAULT, person("other")) > 0, "others stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]
